@@ -1,0 +1,61 @@
+"""The memory of AI agents: append what happened, ask for the right memories inside a hard token budget.
+
+    from engram import Memory
+
+    with Memory.connect() as memory:
+        memory.append_event({"scope": scope, "payload": {"role": "user", "content": "Ada moved to Lyon in May"}})
+        packet = memory.build_memory_packet({"scope": scope, "purpose": "responder", "query": "Where does Ada live?"})
+
+Names are loaded when they are first used; what is not in ``__all__`` is not public.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from engram.memory import Memory
+    from engram_core import __version__
+    from engram_core.errors import (
+        AccessDenied,
+        BadInput,
+        BudgetTooSmall,
+        Busy,
+        ConfigError,
+        Conflict,
+        DeadlineExceeded,
+        EngramError,
+        InternalError,
+        MethodNotFound,
+        NoDaemon,
+        NotFound,
+        ProtocolError,
+        SchemaTooNew,
+        StoreCorrupt,
+        StoreError,
+        TokenizerError,
+        UnknownField,
+    )
+
+__all__ = [
+    "AccessDenied", "BadInput", "BudgetTooSmall", "Busy", "ConfigError", "Conflict", "DeadlineExceeded",
+    "EngramError", "InternalError", "Memory", "MethodNotFound", "NoDaemon", "NotFound", "ProtocolError",
+    "SchemaTooNew", "StoreCorrupt", "StoreError", "TokenizerError", "UnknownField", "__version__",
+]
+
+_ELSEWHERE = {"Memory": "engram.memory", "__version__": "engram_core"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'engram' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_ELSEWHERE.get(name, "engram_core.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

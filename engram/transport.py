@@ -1,0 +1,271 @@
+"""How a request travels: a blocking Unix socket with a deadline, and the start of a daemon when there is none.
+
+Driven by `memory` and, when its own first attempt fails, by the command line's fast entry. It knows lines, not
+methods; every error it raises is an EngramError.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+import _socket  # the C module: importing socket alone costs half a Python start
+
+from engram_core.errors import AccessDenied, Busy, DeadlineExceeded, EngramError, NoDaemon, ProtocolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from engram_core.settings import Settings
+
+__all__ = ["Place", "UnixTransport", "find"]
+
+RETRY_S = 0.02
+MAX_REPLY = 16 << 20
+WINDOW = 512  # lines under way in a stream
+
+
+class Place:
+    """Name the daemon of an environment: its socket, its database and how to start it."""
+
+    __slots__ = ("asked", "autostart", "database", "options", "socket", "timeout")
+
+    def __init__(self, socket: str, database: str, *, options: list[str], autostart: bool, asked: bool,
+                 timeout: float) -> None:
+        self.socket, self.database = socket, database
+        self.options, self.autostart, self.timeout = options, autostart, timeout
+        self.asked = asked  # the socket was named by the user, so no other will do
+
+
+def find(*, env: Mapping[str, str], socket: str | None = None, config: str | None = None,
+         settings: Settings | None = None) -> Place:
+    """Find the daemon's place from flags, environment and configuration."""
+    from engram_core import settings as configuration
+    from engram.autostart import allowed
+
+    if settings is None:
+        settings = configuration.load(env=env, config=config, flags={"daemon.socket": socket})
+    database = configuration.database_path(settings, env)
+    path = configuration.socket_path(env, settings, database)
+    asked = bool(settings.get("daemon.socket"))
+    options = ["--database", database]
+    if asked:
+        options += ["--socket", path]
+    if config:
+        options += ["--config", os.path.abspath(config)]
+    return Place(path, database, options=options, autostart=allowed(env), asked=asked,
+                 timeout=settings.get("daemon.request_timeout_ms") / 1000)
+
+
+class UnixTransport:
+    """Carry request lines to the daemon and reply lines back, one at a time or as a stream."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._sock: _socket.socket | None = None
+        self._pid = 0
+        self._rest = b""
+
+    def close(self) -> None:
+        """Hang up; the next request connects anew."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        self._rest = b""
+
+    def exchange(self, line: bytes, *, timeout: float | None = None) -> bytes:
+        """Send one request line and return the reply line; try again what is safe to repeat until the deadline.
+
+        Every write carries an id made by the client, so a request whose reply was lost may be sent again.
+        """
+        deadline = time.monotonic() + (timeout or self.place.timeout)
+        while True:
+            try:
+                self._connect(deadline)
+                self._send(line, deadline)
+                reply = self._line(deadline)
+            except (ConnectionResetError, BrokenPipeError) as exc:
+                self.close()
+                if time.monotonic() + RETRY_S > deadline:
+                    raise NoDaemon("the daemon hung up before it answered",
+                                   hint="repeat the command; see: engram daemon logs") from exc
+                time.sleep(RETRY_S)
+                continue
+            except BaseException:
+                self.close()  # a reply may still come; it must not answer the next request
+                raise
+            if _turned_away(reply) and time.monotonic() + RETRY_S < deadline:
+                self.close()
+                time.sleep(RETRY_S)
+                continue
+            return reply
+
+    # ---- a stream of requests
+
+    def stream(self, lines: Iterable[bytes], *, timeout: float | None = None) -> Iterator[bytes]:
+        """Send request lines without waiting for each reply, and yield the replies in the same order.
+
+        A second thread sends, so that a slow source of lines still gets each reply at once. The time limit is
+        for the wait on each reply. A broken connection ends the stream with NoDaemon: the caller knows by the
+        number of replies what was acknowledged, and may send the rest again.
+        """
+        from queue import SimpleQueue
+        from threading import BoundedSemaphore, Thread
+
+        limit = timeout or self.place.timeout
+        self._connect(time.monotonic() + limit)
+        sent: SimpleQueue[BaseException | bool] = SimpleQueue()
+        room = BoundedSemaphore(WINDOW)
+        stopped = False
+
+        def send() -> None:
+            try:
+                for line in lines:
+                    room.acquire()
+                    if stopped:
+                        return
+                    sent.put(True)
+                    self._send(line, time.monotonic() + limit)
+                sent.put(False)
+            except BaseException as exc:
+                sent.put(exc)
+
+        sender = Thread(target=send, name="engram-send", daemon=True)
+        sender.start()
+        try:
+            while True:
+                item = sent.get()
+                if isinstance(item, BaseException):
+                    raise item
+                if not item:
+                    return
+                yield self._line(time.monotonic() + limit)
+                room.release()
+        except (ConnectionResetError, BrokenPipeError) as exc:
+            raise NoDaemon("the daemon hung up in the middle of a stream",
+                           hint="send the lines that have no result again") from exc
+        finally:
+            if sender.is_alive():
+                stopped = True
+                self.close()
+
+    # ---- the socket
+
+    def _connect(self, deadline: float) -> None:
+        if self._sock is not None and self._pid == os.getpid():
+            return
+        self.close()
+        place = self.place
+        sock, why = self._open(place.socket, deadline)
+        if sock is None and not place.asked:
+            from engram.autostart import recorded_socket
+
+            other = recorded_socket(place.database)
+            if other and other != place.socket:
+                sock, _ = self._open(other, deadline)
+        if sock is None:
+            sock = self._start(why, deadline)
+        self._sock, self._pid = sock, os.getpid()
+
+    def _start(self, why: str, deadline: float) -> _socket.socket:
+        place = self.place
+        if not place.autostart:
+            raise NoDaemon(f"no daemon answers at {place.socket} ({why})", hint="start it with: engram daemon start")
+        from engram.autostart import start
+
+        served = start(place.database, options=place.options, deadline=deadline, socket_path=place.socket,
+                       answers=lambda path: self._answers(path, deadline))
+        if place.asked and served != place.socket:
+            raise NoDaemon(f"the daemon of {place.database} serves {served or 'another socket'}, not {place.socket}",
+                           hint=f"use --socket {served}, or name another database with ENGRAM_STORE_URL")
+        sock, why = self._open(served, deadline)
+        if sock is None:
+            raise NoDaemon(f"the daemon started, but does not answer at {served} ({why})",
+                           hint="see: engram daemon logs")
+        return sock
+
+    def _answers(self, path: str, deadline: float) -> bool:
+        sock, _ = self._open(path, deadline)
+        if sock is not None:
+            sock.close()
+        return sock is not None
+
+    def _open(self, path: str, deadline: float) -> tuple[_socket.socket | None, str]:
+        """Connect, or return why nobody listens there; anything else that goes wrong is raised."""
+        while True:
+            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+            try:
+                sock.settimeout(_left(deadline))
+                sock.connect(path)
+                return sock, ""
+            except OSError as exc:
+                sock.close()
+                if exc.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
+                    return None, "no socket" if exc.errno == errno.ENOENT else "nobody listens"
+                failure = connect_error(exc, path)
+                if not isinstance(failure, Busy) or time.monotonic() + RETRY_S > deadline:
+                    raise failure from exc
+            except ValueError as exc:
+                raise AccessDenied(f"the socket path {path!r} cannot be used: {exc}",
+                                   hint="name another one with --socket") from exc
+            time.sleep(RETRY_S)
+
+    def _send(self, line: bytes, deadline: float) -> None:
+        assert self._sock is not None
+        try:
+            self._sock.settimeout(_left(deadline))
+            self._sock.sendall(line)
+        except TimeoutError as exc:
+            raise _slow() from exc
+
+    def _line(self, deadline: float) -> bytes:
+        """Return the next reply line without its end."""
+        assert self._sock is not None
+        line, end, rest = self._rest.partition(b"\n")
+        pieces, size = [line], len(line)
+        while not end:
+            try:
+                self._sock.settimeout(_left(deadline))
+                data = self._sock.recv(262_144)
+            except TimeoutError as exc:
+                raise _slow() from exc
+            if not data:
+                raise ConnectionResetError
+            piece, end, rest = data.partition(b"\n")
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_REPLY:
+                raise ProtocolError(f"the reply is longer than {MAX_REPLY} bytes", hint="is this Engram's socket?")
+        self._rest = rest
+        return b"".join(pieces)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise _slow()
+    return left
+
+
+def _slow() -> DeadlineExceeded:
+    return DeadlineExceeded("the daemon did not answer in time",
+                            hint="try again; a write repeated with the same --id happens once")
+
+
+def _turned_away(reply: bytes) -> bool:
+    """Tell whether the daemon refused before doing anything: full, or about to end."""
+    return b',"error":' in reply[:400] and (b'"kind":"busy"' in reply)
+
+
+def connect_error(exc: OSError, path: str) -> EngramError:
+    """Return what a failed connect means; busy and forbidden are never a reason to start a daemon."""
+    if exc.errno in (errno.EAGAIN, errno.ETIMEDOUT, errno.EINTR) or isinstance(exc, TimeoutError):
+        return Busy(f"the daemon at {path} has no room for another connection", hint="try again")
+    if exc.errno in (errno.EPERM, errno.EACCES):
+        return AccessDenied(f"connecting to {path} is forbidden: {exc.strerror}",
+                            hint=f"in a sandbox allow Unix sockets and this path: {path}")
+    return NoDaemon(f"{path} cannot be connected: {exc.strerror}",
+                    hint="name another socket with --socket or ENGRAM_SOCKET")
+

@@ -1,0 +1,189 @@
+"""Keep facts: set, get, list, history, dispute, retract. Driven by main."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from engram_cli import views
+from engram_cli.call import Call, parse_json, text_from
+from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed
+from engram_cli.options import command, family
+from engram_cli.times import moment
+from engram_core.errors import NotFound, UsageError
+
+app = family("fact", "Keep facts: one value per key, with its history.", default="list")
+
+Key = Annotated[str, typer.Argument(metavar="KEY", show_default=False, help="What the fact is about.")]
+Status = ("active", "disputed", "deprecated")
+Share = Annotated[str | None, typer.Option("--share", metavar="user|agent|tenant",
+                                           help="Who shares it: this user, every user of the agent, or all.")]
+Sources = Annotated[list[str] | None, typer.Option(
+    "--source", metavar="EVENT", help="Id of an event it comes from; may be given again.")]
+Confidence = Annotated[float | None, typer.Option("--confidence", metavar="0..1", help="How sure it is.")]
+JsonValue = Annotated[bool, typer.Option("--json-value", help="Read VALUE as JSON instead of text.")]
+
+
+@command(app, "set", example="""
+engram fact set city Lyon
+engram fact set pets '["a cat","two fish"]' --json-value --confidence 0.9
+engram fact set --stdin-ndjson < facts.ndjson
+""")
+def set_(
+    call: Call,
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", show_default=False,
+                                              help="What the fact is about.")] = None,
+    value: Annotated[str | None, typer.Argument(metavar="[VALUE]", show_default=False,
+                                                help="What holds; - or a pipe reads stdin.")] = None,
+    *,
+    json_value: JsonValue = False,
+    confidence: Confidence = None,
+    valid_from: Annotated[str | None, typer.Option("--from", metavar="TIME", help="Since when it holds.")] = None,
+    valid_to: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Until when it holds.")] = None,
+    source: Sources = None,
+    share: Share = None,
+    notes: Annotated[str | None, typer.Option(
+        "--notes", metavar="TEXT", help="Whatever else to keep with it.")] = None,
+    id: Annotated[str | None, typer.Option(
+        "--id", metavar="ID", help="The fact's id; made of the key by default.")] = None,
+    stdin_json: StdinJson = False,
+    stdin_ndjson: StdinNdjson = False,
+) -> int:
+    """Set the value of a key; the value before it is kept as its history."""
+    validity = {"valid_from": moment(valid_from, "--from"), "valid_to": moment(valid_to, "--to")}
+    fields = {"fact_id": id, "confidence": confidence, "sources": source, "scope_level": share, "notes": notes,
+              "validity": {name: at for name, at in validity.items() if at}}
+
+    def argument() -> Json:
+        if key is None:
+            raise UsageError("no key given", hint='name what the fact is about: engram fact set KEY "VALUE"')
+        return {"fact_key": key, "value": _value(value, json_value)}
+
+    item = Item("fact", "upsert_fact", lambda fact: {"scope": call.scope, "fact": fact},
+                lambda reply: _show(call, key or str(reply["fact_id"]), reply))
+    return feed(call, item, fields=fields, argument=argument, given=key, stdin_json=stdin_json,
+                stdin_ndjson=stdin_ndjson)
+
+
+def _value(text: str | None, json_value: bool) -> Any:
+    given = text_from(text, what="value")
+    return parse_json(given, what="value") if json_value else given
+
+
+def _upsert(call: Call, fact: Json, *, dispute: bool = False) -> Json:
+    return dict(call.ask("upsert_fact", fact=fact, on_conflict="dispute" if dispute else None))
+
+
+def _show(call: Call, key: str, reply: Json) -> None:
+    call.out.line(f"{reply['outcome']} {key}")
+
+
+@command(app, "get", example="""
+engram fact get city
+engram fact get city --as-of 2026-01-31 --json
+""")
+def get(
+    call: Call,
+    key: Key,
+    *,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="The value that held at this time.")] = None,
+    as_of: Annotated[str | None, typer.Option("--as-of", metavar="TIME",
+                                              help="The value known at this time.")] = None,
+) -> None:
+    """Write the value of a key; ends with 1 when there is none."""
+    fact = _current(call, key, at=at, as_of=as_of)
+    if call.out.json or call.out.ndjson:
+        call.out.document("fact", {"fact": fact})
+    else:
+        call.out.line(views.text_of(fact["value"]))
+
+
+def _current(call: Call, key: str, *, at: str | None = None, as_of: str | None = None) -> Json:
+    found = _currents(call, key, at=at, as_of=as_of)
+    return next((fact for fact in found if fact.get("status") == "active"), found[0])
+
+
+def _currents(call: Call, key: str, *, at: str | None = None, as_of: str | None = None) -> list[Json]:
+    """Return the active value of a key, or the disputed ones."""
+    found = _list(call, {"fact_key": key, "status": ["active", "disputed"], "valid_at": moment(at, "--at"),
+                         "as_of": moment(as_of, "--as-of")})
+    if not found:
+        raise NotFound(f"there is no fact {key!r}", hint=f'set it with: engram fact set {key} "VALUE"')
+    return found
+
+
+def _list(call: Call, wanted: Json) -> list[Json]:
+    given = {name: value for name, value in wanted.items() if value not in (None, [])}
+    return list(call.ask("list_facts", fact_filter=given)["facts"])
+
+
+@command(app, "list", stream=True, example="""
+engram fact list
+engram fact list --status disputed --json
+""")
+def list_(
+    call: Call,
+    *,
+    status: Annotated[list[str] | None, typer.Option(
+        "--status", metavar="active|disputed|deprecated", help="Only these; active and disputed by default.")] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Only of this key.")] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Those that held at this time.")] = None,
+    as_of: Annotated[str | None, typer.Option("--as-of", metavar="TIME", help="Those known at this time.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many.")] = None,
+) -> None:
+    """List facts: what holds, and what is disputed."""
+    found = _list(call, {"status": status or ["active", "disputed"], "fact_key": key, "valid_at": moment(at, "--at"),
+                         "as_of": moment(as_of, "--as-of"), "limit": limit})
+    call.out.listing("facts", {"facts": found}, "facts", views.facts)
+
+
+@command(app, "history", stream=True, example="engram fact history city")
+def history(call: Call, key: Key) -> None:
+    """List every value a key has had."""
+    found = _list(call, {"fact_key": key, "status": list(Status)})
+    if not found:
+        raise NotFound(f"there is no fact {key!r}", hint="see engram fact list")
+    call.out.listing("facts", {"facts": found}, "facts", views.facts)
+
+
+@command(app, "dispute", example="""
+engram fact dispute city Paris
+engram fact dispute city
+""")
+def dispute(
+    call: Call,
+    key: Key,
+    value: Annotated[str | None, typer.Argument(metavar="[VALUE]", show_default=False,
+                                                help="Another value that may hold as well.")] = None,
+    *,
+    json_value: JsonValue = False,
+    confidence: Confidence = None,
+    source: Sources = None,
+) -> None:
+    """Mark a fact as disputed, with another value beside it if one is given."""
+    if value is None:
+        fact = _current(call, key)
+        reply = _upsert(call, {**fact, "status": "disputed"})
+    else:
+        given = {"fact_key": key, "value": _value(value, json_value), "confidence": confidence, "sources": source}
+        reply = _upsert(call, {name: one for name, one in given.items() if one is not None}, dispute=True)
+    _answer(call, key, reply)
+
+
+@command(app, "retract", example="engram fact retract city")
+def retract(call: Call, key: Key) -> None:
+    """Declare that a fact no longer holds; its history stays."""
+    now = moment("0s", "now")
+    reply: Json = {}
+    for fact in _currents(call, key):
+        validity = {**(fact.get("validity") or {}), "valid_to": now}
+        reply = _upsert(call, {**fact, "status": "deprecated", "validity": validity})
+    _answer(call, key, {**reply, "outcome": "retracted"})
+
+
+def _answer(call: Call, key: str, reply: Json) -> None:
+    if call.out.json or call.out.ndjson:
+        call.out.document("fact", reply)
+    else:
+        _show(call, key, reply)

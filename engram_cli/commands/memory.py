@@ -1,0 +1,95 @@
+"""Append events and search memories. Driven by main."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from engram_cli import views
+from engram_cli.call import Call, text_from
+from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed
+from engram_cli.options import NO_MARKUP, command
+from engram_cli.times import moment
+from engram_core.errors import UsageError
+
+app = typer.Typer(**NO_MARKUP)
+
+
+@command(app, "append", example="""
+engram append "Ada moved to Lyon in May"
+engram append --role assistant --session s1 "Noted: Lyon."
+git log -1 --format=%B | engram append --tag commit -
+engram append --stdin-ndjson < events.ndjson
+""")
+def append(
+    call: Call,
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="What happened; - or a pipe reads stdin.",
+                                               show_default=False)] = None,
+    *,
+    role: Annotated[str | None, typer.Option("--role", metavar="user|assistant|tool|system",
+                                             help="Who said it; user by default.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The speaker's name.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", metavar="message|tool_result|state_patch|system",
+                                             help="Kind of event; message by default.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag; may be given again.")] = None,
+    entity: Annotated[list[str] | None, typer.Option(
+        "--entity", metavar="NAME", help="Someone or something it is about; may be given again.")] = None,
+    id: Annotated[str | None, typer.Option(
+        "--id", metavar="ID", help="The event's id; the same id with the same text is stored once.")] = None,
+    ts: Annotated[str | None, typer.Option(
+        "--ts", metavar="TIME", help="When it happened, with time zone; now by default.")] = None,
+    require_commit: Annotated[bool, typer.Option(
+        "--require-commit", help="Fail when the daemon cannot commit it now.")] = False,
+    stdin_json: StdinJson = False,
+    stdin_ndjson: StdinNdjson = False,
+) -> int:
+    """Remember a message, a tool result or another event.
+
+    Ends when the daemon has committed it, and writes the event's id. A JSON object on stdin has the fields of an
+    event: payload, kind, event_id, ts, tags, entities; options fill in what it leaves out.
+    """
+    del require_commit  # every answered append is committed
+
+    def payload() -> Json:
+        said = text_from(text, what="text")
+        if role is None and name is None:
+            return {"payload": said}
+        return {"payload": {"role": role or "user", "content": said, **({"name": name} if name else {})}}
+
+    def params(event: Json) -> Json:
+        inner = event.get("scope") or {}
+        return {"event": {**event, "scope": {**call.scope, **inner} if isinstance(inner, dict) else inner}}
+
+    if (role or name) and (stdin_json or stdin_ndjson):
+        raise UsageError("--role and --name belong to a text", hint='put them into the payload: {"payload":{"role":…}}')
+    fields = {"event_id": id, "kind": kind, "ts": ts, "tags": tag, "entities": entity}
+    item = Item("append", "append_event", params, lambda reply: call.out.line(str(reply["event_id"])))
+    return feed(call, item, fields=fields, argument=payload, stdin_json=stdin_json, stdin_ndjson=stdin_ndjson,
+                given=text)
+
+
+@command(app, "search", stream=True, example="""
+engram search "where does Ada live"
+engram search "deploy failed" --kind event --limit 5 --json
+""")
+def search(
+    call: Call,
+    query: Annotated[str | None, typer.Argument(metavar="[QUERY]", show_default=False,
+                                                help="Words or a question; - or a pipe reads stdin.")] = None,
+    *,
+    kind: Annotated[list[str] | None, typer.Option(
+        "--kind", metavar="event|fact|episode|procedure|insight", help="Only this kind; may be given again.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many; 20 by default.")] = None,
+    now: Annotated[str | None, typer.Option("--now", metavar="TIME",
+                                            help="What 'now' means for last week, yesterday.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(
+        "--max-tokens", metavar="N", help="As many of the best as fit into this budget.")] = None,
+) -> None:
+    """Find memories by what they say, the best first.
+
+    Searches events of every session of this user and agent, facts, episodes, procedures and insights.
+    """
+    reply: dict[str, Any] = call.ask("search", query=text_from(query, what="query"), kinds=kind, limit=limit,
+                                     now=moment(now, "--now"), max_tokens=max_tokens)
+    call.out.listing("search", reply, "hits", views.hits)

@@ -1,0 +1,66 @@
+"""Keep the session's short-term state: show, set. Driven by main."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from engram_cli.call import Call, parse_object, read_stdin, text_from
+from engram_cli.feed import StdinJson
+from engram_cli.options import command, family
+from engram_core.errors import UsageError
+
+app = family("stm", "Keep the session's rolling summary and key quotes.", default="show")
+
+
+@command(app, "show", example="engram stm show")
+def show(call: Call) -> None:
+    """Show the session's rolling summary and key quotes."""
+    state = call.ask("get_stm").get("stm")
+    if call.out.json or call.out.ndjson:
+        call.out.document("stm", {"stm": state})
+    elif state is None:
+        call.out.note('this session has no summary; begin with: engram stm set --summary "..."')
+    else:
+        quotes = [(f"quote {one['evidence_id']}", f"{one.get('role', 'user')}: {one['quote']}")
+                  for one in state.get("key_quotes", [])]
+        call.out.fields([("rolling_summary", state.get("rolling_summary", "")), *quotes])
+
+
+@command(app, "set", example="""
+engram stm set --summary "Ada plans the move to Lyon; the flat is found, the date is open."
+engram stm set --quote e_12="we decide on Friday"
+""")
+def set_(
+    call: Call, *,
+    summary: Annotated[str | None, typer.Option(
+        "--summary", metavar="TEXT", help="The rolling summary; - reads stdin.")] = None,
+    quote: Annotated[list[str] | None, typer.Option(
+        "--quote", metavar="EVENT=TEXT", help="Words worth keeping and the event they are from; may be given again.")] = None,
+    stdin_json: StdinJson = False,
+) -> None:
+    """Set the summary or the quotes; what is not given stays as it is."""
+    if stdin_json:
+        state = parse_object(read_stdin(), what="stdin")
+    else:
+        state = {**(call.ask("get_stm").get("stm") or {}), **_given(summary, quote)}
+    call.ask("update_stm", stm_state=state)
+    if call.out.json or call.out.ndjson:
+        call.out.document("stm", {"stm": state})
+
+
+def _given(summary: str | None, quotes: list[str] | None) -> dict[str, Any]:
+    if summary is None and not quotes:
+        raise UsageError("nothing to set", hint='such as: engram stm set --summary "..."')
+    found: dict[str, Any] = {} if summary is None else {"rolling_summary": text_from(summary, what="summary")}
+    if quotes:
+        found["key_quotes"] = [_quote(word) for word in quotes]
+    return found
+
+
+def _quote(word: str) -> dict[str, str]:
+    event, equals, text = word.partition("=")
+    if not equals or not event or not text:
+        raise UsageError(f"--quote is {word!r}, but must be EVENT=TEXT", hint="put the event's id before the =")
+    return {"evidence_id": event, "quote": text}

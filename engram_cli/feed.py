@@ -1,0 +1,101 @@
+"""Take what is to be stored from arguments, stdin, one JSON object or a stream of them. Driven by adding commands.
+
+``--stdin-ndjson`` answers with one line per input line, in order. A bad line is answered with its error, the rest goes
+on, and the command ends with 65. Lines are sent without waiting for each answer, so that they share commits; a slow
+writer still sees each answer at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from engram_cli.call import Call, lines_of_stdin, parse_object, read_stdin
+from engram_cli.errors import failure
+from engram_core.errors import BadInput, EngramError, UsageError
+
+Json = dict[str, Any]
+
+StdinJson = Annotated[bool, typer.Option("--stdin-json", help="Read it from stdin as one JSON object.")]
+StdinNdjson = Annotated[bool, typer.Option(
+    "--stdin-ndjson", help="Read many from stdin, one JSON object per line; write one result per line.")]
+
+
+class Item:
+    """Say how one item becomes a request, and how the answer to a single one is shown."""
+
+    def __init__(self, name: str, method: str, params: Callable[[Json], Json], show: Callable[[Json], None]) -> None:
+        self.name, self.method, self.params, self.show = name, method, params, show
+
+
+def feed(call: Call, item: Item, *, fields: Mapping[str, Any], argument: Callable[[], Mapping[str, Any]],
+         stdin_json: bool, stdin_ndjson: bool, given: object = None) -> int:
+    """Store one item or a stream of them; ``fields`` are the options, ``argument`` makes the rest of a single one."""
+    if stdin_json and stdin_ndjson:
+        raise UsageError("--stdin-json and --stdin-ndjson exclude each other", hint="choose one")
+    if given is not None and (stdin_json or stdin_ndjson):
+        raise UsageError("an argument and stdin are both given", hint="leave one of them out")
+    base = {key: value for key, value in fields.items() if value not in (None, [], {})}
+    if stdin_ndjson:
+        return _Stream(call, item, base).run()
+    one = {**base, **(parse_object(read_stdin(), what="stdin") if stdin_json else argument())}
+    reply = call.memory.request(item.method, item.params(one))
+    if call.out.json or call.out.ndjson:
+        call.out.document(item.name, reply)
+    else:
+        item.show(reply)
+    return 0
+
+
+class _Stream:
+    """Keep the answers in the order of the lines: some come from the daemon, those of bad lines from here."""
+
+    def __init__(self, call: Call, item: Item, base: Json) -> None:
+        self._call, self._item, self._base = call, item, base
+        self._waiting: deque[Json | int] = deque()  # a bad line's answer, or the number of a line that was sent
+        self._lock = threading.Lock()  # lines are read on the thread that sends
+        self._codes: set[int] = set()
+
+    def run(self) -> int:
+        for reply in self._call.memory.stream(self._item.method, self._requests()):
+            with self._lock:
+                number = self._waiting.popleft()
+                self._write(self._refusal(reply, int(number)) if isinstance(reply, EngramError) else reply)  # type: ignore[arg-type]
+                self._write_refused()
+        return 65 if 65 in self._codes else min(self._codes, default=0)
+
+    def _requests(self) -> Iterator[Json]:
+        number = 0
+        for lines in lines_of_stdin():
+            for line in lines:
+                number += 1
+                if not line.strip():
+                    continue
+                try:
+                    params = self._item.params({**self._base, **parse_object(line, what=f"line {number}")})
+                except BadInput as exc:
+                    with self._lock:
+                        self._waiting.append(self._refusal(exc, number))
+                        self._write_refused()
+                    continue
+                with self._lock:
+                    self._waiting.append(number)
+                yield params
+
+    def _write_refused(self) -> None:
+        while self._waiting and not isinstance(self._waiting[0], int):
+            self._write(self._waiting.popleft())  # type: ignore[arg-type]
+
+    def _write(self, answer: Json) -> None:
+        self._call.out.rows([answer])
+        if not any(isinstance(one, int) for one in self._waiting):
+            self._call.out.flush()
+
+    def _refusal(self, exc: EngramError, number: int) -> Json:
+        entry = failure(exc)
+        self._codes.add(int(entry["exit"]))
+        return {"error": entry, "line": number}

@@ -1,0 +1,180 @@
+"""The whole command line: which commands there are, where each lives, and how errors become exit codes.
+
+The console entry hands over what it does not serve itself. A command's module is imported when that command runs, so
+that each pays for its own imports only; ``COMMANDS`` is what `engram --help` shows without importing any.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from engram_cli.errors import report
+from engram_cli.options import HELP, NO_MARKUP, Family
+from engram_core.errors import UsageError
+
+# section: name, module below commands/, short help
+COMMANDS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    ("Remember", (
+        ("append", "memory", "Remember a message, a tool result or another event."),
+        ("fact", "fact", "Keep facts: one value per key, with its history."),
+        ("episode", "episode", "Keep summaries of what happened in a stretch of time."),
+        ("procedure", "procedure", "Keep how a kind of task is done."),
+        ("insight", "insight", "Keep hypotheses, and test, validate or reject them."),
+        ("state", "state", "Keep what the current run is working on."),
+        ("stm", "stm", "Keep the session's rolling summary and key quotes."),
+        ("run", "run", "End a run."),
+    )),
+    ("Recall", (
+        ("packet", "packet", "Build a memory packet: what a prompt needs, within a budget."),
+        ("explain", "packet", "Show why each memory is in a packet, or is not."),
+        ("search", "memory", "Find memories by what they say."),
+        ("events", "events", "List what happened, newest last, or follow it."),
+    )),
+    ("Look after it", (
+        ("forget", "forget", "Delete memories for good, with everything made of them."),
+        ("pin", "forget", "Put a memory first and keep it from being forgotten by rules."),
+        ("unpin", "forget", "Undo a pin."),
+        ("policy", "policy", "Show and check the policies that shape a packet."),
+        ("config", "config", "Show, change and check the configuration."),
+        ("daemon", "daemon", "Start, stop and watch the daemon."),
+        ("status", "admin", "Show the daemon, and whose memories your commands use."),
+        ("version", "admin", "Show the version and whether the compiled kernel is in use."),
+    )),
+)
+_MODULES = {name: module for _, rows in COMMANDS for name, module, _ in rows}
+
+
+class Root(Family):
+    """The top level: finds a command by importing its module."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in the order of the help."""
+        return list(_MODULES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import the command's module and return the command."""
+        module = _MODULES.get(cmd_name)
+        if module is None:
+            return None
+        app = importlib.import_module(f"engram_cli.commands.{module}").app
+        found = typer.main.get_command(app)
+        return found if found.name == cmd_name else found.commands[cmd_name]  # type: ignore[attr-defined]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Refuse an unknown command with the nearest known one."""
+        if args and args[0] not in _MODULES and not args[0].startswith("-"):
+            from engram_core.errors import nearest
+
+            near = nearest(args[0], list(_MODULES))
+            raise UsageError(f"there is no command {args[0]!r}",
+                             hint=f"did you mean {near}?" if near else "see engram --help")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands by section, from the table."""
+        for title, rows in COMMANDS:
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, _, text in rows])
+
+
+class App(typer.Typer):
+    """A Typer app that, when called, reports errors in this program's way and exits."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run the command line of this process."""
+        sys.exit(main(*args))
+
+
+app = App(name="engram", cls=Root, context_settings=HELP, invoke_without_command=True, **NO_MARKUP)
+
+FIRST_STEPS = """\
+Engram remembers for agents: append what happened, ask for the memories that matter.
+
+  engram append "Ada moved to Lyon in May"     remember something
+  engram packet --query "where does Ada live"  get the memories for a prompt
+  engram explain                               see why each one is in it
+  engram --help                                everything else
+"""
+
+
+EXAMPLE = """\b
+Example:
+  engram append 'Ada moved to Lyon in May'
+  engram packet -q 'where does Ada live'"""
+
+
+@app.callback(epilog=EXAMPLE)
+def root(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Remember what happened, and recall what a prompt needs within a budget of tokens.
+
+    A daemon keeps the memories of every user, agent and session on this machine; it starts by itself with the first
+    command. Each command has its own help: engram COMMAND --help.
+    """
+    if version:
+        from engram_core import __version__
+
+        sys.stdout.write(f"engram {__version__}\n")
+    elif ctx.invoked_subcommand is None:
+        sys.stdout.write(FIRST_STEPS)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; nothing escapes as a traceback."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in args or "--ndjson" in args
+    try:
+        if sys.stdout is not None:
+            sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+        if sys.stderr is not None:
+            sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        code = _invoke(args)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _silence_stdout()
+        return 141
+    except (KeyboardInterrupt, typer.Abort):
+        _silence_stdout()
+        return 130
+    except Exception as exc:
+        code = report(exc, as_json=as_json)
+        _silence_stdout()
+        return code
+
+
+# The class of every mistake on the command line; Typer names only those derived from it.
+_Mistake: Any = typer.BadParameter.__base__
+
+
+def _invoke(args: list[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        result = command.main(args, prog_name="engram", standalone_mode=False)
+    except _Mistake as exc:
+        ctx = getattr(exc, "ctx", None)
+        path = ctx.command_path if ctx is not None else "engram"
+        raise UsageError(exc.format_message().rstrip(".").replace("\n", " "), hint=f"see {path} --help") from exc
+    return result if isinstance(result, int) else 0
+
+
+def _silence_stdout() -> None:
+    """Send what is still buffered nowhere, so that the interpreter's exit does not stumble over it."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        try:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.close(null)
+        except OSError:
+            return

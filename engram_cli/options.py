@@ -1,0 +1,148 @@
+"""Declare a command with the options every command shares. Driven by the modules in commands/.
+
+A command is a function whose first argument is the Call and whose others are its own options. The decorator adds the
+shared options to the signature Typer reads, makes the Call, and closes it. Help is shown in sections, so that the
+shared options do not hide a command's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from engram_cli.call import Call
+from engram_cli.output import Output
+
+_SCOPE = {
+    "tenant_id": ("--tenant", "ENGRAM_TENANT", "Tenant the memories belong to."),
+    "user_id": ("--user", "ENGRAM_USER", "Person the memories are about; your login name by default."),
+    "agent_id": ("--agent", "ENGRAM_AGENT", "Agent that remembers; cli by default."),
+    "session_id": ("--session", "ENGRAM_SESSION", "Conversation; default by default."),
+    "run_id": ("--run", "ENGRAM_RUN", "Run within the session; default by default."),
+}
+SECTIONS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("Options", frozenset()),
+    ("Whose memories", frozenset(_SCOPE)),
+    ("Output and connection", frozenset({"json_out", "ndjson_out", "color", "socket", "timeout", "help"})),
+)
+NO_MARKUP: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "add_completion": False}
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def _scope_parameters() -> list[inspect.Parameter]:
+    return [_parameter(name, str | None, typer.Option(flag, envvar=env, metavar="ID", help=text))
+            for name, (flag, env, text) in _SCOPE.items()]
+
+
+def _daemon_parameters() -> list[inspect.Parameter]:
+    return [
+        _parameter("socket", str | None, typer.Option(
+            "--socket", envvar="ENGRAM_SOCKET", metavar="PATH", help="Socket of the daemon.")),
+        _parameter("timeout", float | None, typer.Option(
+            "--timeout", metavar="SECONDS", help="How long to wait for the answer.")),
+    ]
+
+
+def _output_parameters(stream: bool) -> list[inspect.Parameter]:
+    found = [_parameter("json_out", bool, typer.Option("--json", help="Write one JSON document."), False)]
+    if stream:
+        found.append(_parameter("ndjson_out", bool, typer.Option(
+            "--ndjson", help="Write one JSON object per line."), False))
+    found.append(_parameter("color", str, typer.Option(
+        "--color", metavar="auto|always|never", help="Colour: auto, always or never."), "auto"))
+    return found
+
+
+def _parameter(name: str, kind: Any, info: Any, default: Any = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default,
+                             annotation=Annotated[kind, info])
+
+
+class Command(TyperCommand):
+    """Show a command's own options first, the shared ones after."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the usage line's words; a required argument needs no braces."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections of the help."""
+        rows: dict[str, list[tuple[str, str]]] = {"Arguments": [], **{title: [] for title, _ in SECTIONS}}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                rows[_section(param)].append(record)
+        for title, found in rows.items():
+            if found:
+                with formatter.section(title):
+                    formatter.write_dl(found)
+
+
+def _section(param: Any) -> str:
+    if param.param_type_name == "argument":
+        return "Arguments"
+    return next((title for title, names in SECTIONS if param.name in names), "Options")
+
+
+class Family(TyperGroup):
+    """A group of commands; with a default one, that is run when no command is named."""
+
+    default = ""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command's name before options that belong to it."""
+        if self.default and (not args or (args[0].startswith("-") and args[0] not in ("-h", "--help"))):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+def family(name: str, help: str, *, default: str = "") -> typer.Typer:
+    """Return the app of a family of commands."""
+    cls = type("Family", (Family,), {"default": default})
+    app = typer.Typer(name=name, help=help, cls=cls, context_settings=HELP, **NO_MARKUP)
+    app.callback()(lambda: None)  # keeps a family of one command a family
+    return app
+
+
+def command(app: typer.Typer, name: str, *, example: str, scope: bool = True, daemon: bool = True,
+            stream: bool = False) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+    """Register a function as a command, with the shared options it takes part in."""
+    shared = [*(_scope_parameters() if scope else []), *(_daemon_parameters() if daemon else []),
+              *_output_parameters(stream)]
+
+    def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        taken = {parameter.name for parameter in own}
+        added = [parameter for parameter in shared if parameter.name not in taken]
+
+        @functools.wraps(function)
+        def run(**values: Any) -> int | None:
+            given = {parameter.name: values.pop(parameter.name) for parameter in added}
+            call = make_call(given, values)
+            try:
+                return function(call, **values)
+            finally:
+                call.close()
+
+        run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+        run.__annotations__ = {}
+        epilog = "\b\nExample:\n" + "\n".join("  " + line for line in example.strip().splitlines())
+        app.command(name, cls=Command, epilog=epilog, context_settings=HELP)(run)
+        return function
+
+    return register
+
+
+def make_call(given: dict[str, Any], own: dict[str, Any]) -> Call:
+    """Build the Call from the shared options; one that the command declared itself counts as well."""
+    color = given.get("color") or "auto"
+    if color not in ("auto", "always", "never"):
+        raise typer.BadParameter(f"--color is {color!r}, but must be auto, always or never")
+    output = Output(as_json=bool(given.get("json_out")), ndjson=bool(given.get("ndjson_out")), color=color)
+    scope = {name: given.get(name, own.get(name)) for name in _SCOPE}
+    return Call(output, scope=scope, socket=given.get("socket"), timeout=given.get("timeout"))

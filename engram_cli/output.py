@@ -1,0 +1,200 @@
+"""Write to the terminal or the pipe: stdout is data, stderr is everything else. Driven by every command.
+
+Three forms of the same reply: ``--json`` is one document with a schema name, ``--ndjson`` one object per line, and
+without them a view. A view is a Table or a list of fields: on a terminal Rich draws it, in a pipe it is plain text
+that does not change with the window: one line per row, columns separated by a tab.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = dict[str, Any]
+GAP = 2  # between columns
+ENOUGH = 40  # cells of text that are worth more than another column
+
+_SEQUENCE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x9b[0-?]*[ -/]*[@-~]"  # colours, cursor movements
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]{0,4096}(?:\x07|\x1b\\|\x9c)"  # titles, links
+    r"|\x1b[ -/]*[0-~]"
+)
+# Overrides of the writing direction could make a line read other than it is stored.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_RAW_CONTROL = re.compile("[\x7f-\x9f\ud800-\udfff]")
+
+
+class Column(NamedTuple):
+    """One column: title, style on a terminal, whether it takes what the others leave, or gives way first."""
+
+    title: str
+    style: str = ""
+    wide: bool = False
+    right: bool = False
+    spare: bool = False
+
+
+class Table(NamedTuple):
+    """Rows under columns, and what to say when there are none."""
+
+    columns: tuple[Column, ...]
+    rows: list[list[str]]
+    empty: str = ""
+
+
+class Output:
+    """Hold how this command writes: as JSON or as a view, with or without colour, how wide."""
+
+    def __init__(self, *, as_json: bool = False, ndjson: bool = False, color: str = "auto") -> None:
+        self.json, self.ndjson = as_json, ndjson
+        self.terminal = sys.stdout is not None and sys.stdout.isatty()
+        self.color = wants_color(color, self.terminal)
+        self.rich = self.terminal or self.color
+
+    def write(self, text: str) -> None:
+        """Write text to stdout as it is, as UTF-8 whatever the locale says."""
+        if sys.stdout is None:
+            raise OSError(9, "stdout is closed")
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+
+    def flush(self) -> None:
+        """Hand everything written to the system, so that a failure is seen here and not at exit."""
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+    def line(self, text: str) -> None:
+        """Write one line of memory text or figures, without terminal escapes."""
+        self.write(clean(text) + "\n")
+
+    def note(self, text: str) -> None:
+        """Tell the person something that is not data."""
+        note(text)
+
+    def document(self, name: str, body: Mapping[str, Any]) -> None:
+        """Write the one document of ``--json``."""
+        self.write(dumps({"schema": f"engram.{name}/1", **body}) + "\n")
+
+    def rows(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Write one compact object per line."""
+        for item in items:
+            self.write(dumps(item) + "\n")
+
+    def listing(self, name: str, reply: Mapping[str, Any], key: str,
+                view: Callable[[list[Json]], Table]) -> None:
+        """Write a list in the asked form: one document, one object per line, or a table."""
+        if self.json:
+            self.document(name, reply)
+        elif self.ndjson:
+            self.rows(reply[key])
+        else:
+            self.table(view(reply[key]))
+
+    def table(self, table: Table) -> None:
+        """Write a table: drawn on a terminal, tab-separated in a pipe."""
+        if not table.rows:
+            if table.empty:
+                self.note(table.empty)
+            return
+        if self.rich:
+            self._draw_table(table)
+            return
+        for row in table.rows:
+            self.write("\t".join(one_line(cell) for cell in row) + "\n")
+
+    def fields(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Write a record, one ``name: value`` per line; further lines of a value are indented."""
+        width = max((len(name) for name, _ in pairs), default=0) if self.rich else 0
+        for name, value in pairs:
+            label = f"{name}:".ljust(width + 1)
+            if self.color:
+                label = f"\x1b[2m{label}\x1b[0m"
+            self.write(f"{label} {clean(value).replace(chr(10), chr(10) + '  ')}\n")
+
+    def console(self) -> Console:
+        """Return a Rich console on stdout that follows the colour rules."""
+        from rich.console import Console  # late: 60 ms that a pipe does not pay
+
+        sys.stdout.flush()
+        return Console(file=sys.stdout, force_terminal=self.rich, no_color=not self.color, highlight=False,
+                       emoji=False, markup=False, soft_wrap=False)
+
+    def _draw_table(self, table: Table) -> None:
+        from rich.cells import cell_len
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        console = self.console()
+        rows = [[one_line(cell) for cell in row] for row in table.rows]
+        widths = [max(cell_len(column.title), *(cell_len(row[at]) for row in rows))
+                  for at, column in enumerate(table.columns)]
+        shown = _columns_that_fit(table.columns, widths, console.width)
+        drawn = RichTable(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+        for at in shown:
+            column = table.columns[at]
+            drawn.add_column(column.title, style=column.style, overflow="ellipsis", no_wrap=True, width=widths[at],
+                             justify="right" if column.right else "left")
+        for row in rows:
+            drawn.add_row(*(Text(row[at]) for at in shown))
+        console.print(drawn)
+
+
+def _columns_that_fit(columns: Sequence[Column], widths: list[int], width: int) -> list[int]:
+    """Choose the columns for a window, and give the wide one what the others leave."""
+    shown = list(range(len(columns)))
+    wide = next((at for at in shown if columns[at].wide), None)
+    if wide is None:
+        return shown
+    while True:
+        left = width - sum(widths[at] + GAP for at in shown if at != wide)
+        last = next((at for at in reversed(shown) if columns[at].spare), None)
+        if left >= min(widths[wide], ENOUGH) or last is None:
+            break
+        shown.remove(last)
+    widths[wide] = min(widths[wide], max(left, 10))
+    return shown
+
+
+def wants_color(choice: str, terminal: bool) -> bool:
+    """Decide about colour: --color, then NO_COLOR, then FORCE_COLOR, then whether a terminal reads."""
+    if choice != "auto":
+        return choice == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return terminal and os.environ.get("TERM") != "dumb"
+
+
+def dumps(value: Any) -> str:
+    """Return compact JSON; characters a terminal could obey are written as escapes."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _RAW_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def clean(text: str) -> str:
+    """Return text without terminal escapes and control characters; tabs and line ends stay."""
+    return _CONTROL.sub("", _SEQUENCE.sub("", text))
+
+
+def one_line(text: str) -> str:
+    """Return text as one line without tabs, for a cell of a table."""
+    return " ".join(clean(text).split())
+
+
+def note(text: str) -> None:
+    """Write a line to stderr, where there is one."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except (OSError, UnicodeError):
+        return

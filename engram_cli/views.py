@@ -1,0 +1,117 @@
+"""Show replies to a person: which columns a list has, and how one memory becomes a row. Driven by the commands.
+
+Nothing here asks or writes; a view is made of plain values and handed to the output. The columns of a pipe are the
+columns of the terminal, in the same order, and are part of the interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from engram_cli.output import Column, Table, dumps
+
+Json = Mapping[str, Any]
+
+EVENTS = (Column("TIME", "dim"), Column("WHO", "cyan"), Column("TEXT", wide=True),
+          Column("ID", "dim", spare=True))
+FACTS = (Column("KEY", "cyan"), Column("VALUE", wide=True), Column("STATUS"), Column("SURE", right=True),
+         Column("SINCE", "dim", spare=True), Column("ID", "dim", spare=True))
+EPISODES = (Column("START", "dim"), Column("END", "dim", spare=True), Column("SUMMARY", wide=True), Column("ID", "dim", spare=True))
+PROCEDURES = (Column("TASK", "cyan"), Column("CONTENT", wide=True), Column("PRIORITY", right=True),
+              Column("ID", "dim", spare=True))
+INSIGHTS = (Column("STATE"), Column("TYPE", "cyan"), Column("STATEMENT", wide=True), Column("SURE", right=True),
+            Column("ID", "dim", spare=True))
+HITS = (Column("SCORE", right=True), Column("KIND", "cyan"), Column("TEXT", wide=True),
+        Column("TOKENS", "dim", right=True, spare=True), Column("ID", "dim", spare=True))
+
+
+def text_of(value: Any) -> str:
+    """Return a value as text: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else dumps(value)
+
+
+def events(items: Iterable[Json]) -> Table:
+    """Make a row per event: when, who, what was said, its id."""
+    rows = [[clock(item.get("ts", "")), speaker(item), said(item), str(item.get("event_id", ""))] for item in items]
+    return Table(EVENTS, rows, 'no such events; remember something with: engram append "..."')
+
+
+def speaker(event: Json) -> str:
+    """Return who an event comes from: the name, else the role, else its kind."""
+    payload = event.get("payload")
+    if event.get("kind", "message") != "message":
+        return str(event["kind"])
+    if isinstance(payload, dict):
+        return str(payload.get("name") or payload.get("role") or "user")
+    return "user"
+
+
+def said(event: Json) -> str:
+    """Return the text of an event, or its payload as JSON when it has none."""
+    payload = event.get("payload")
+    if isinstance(payload, dict):
+        for key in ("content", "text"):
+            if isinstance(payload.get(key), str) and payload[key]:
+                return str(payload[key])
+    return text_of(payload)
+
+
+def facts(items: Iterable[Json]) -> Table:
+    """Make a row per fact."""
+    rows = [[str(item["fact_key"]), text_of(item.get("value")), str(item.get("status", "active")),
+             share(item.get("confidence")), clock((item.get("validity") or {}).get("valid_from")
+                                                   or item.get("created_at") or ""),
+             str(item.get("fact_id", ""))] for item in items]
+    return Table(FACTS, rows, 'no such facts; keep one with: engram fact set KEY "VALUE"')
+
+
+def episodes(items: Iterable[Json]) -> Table:
+    """Make a row per episode."""
+    rows = [[clock((item.get("time_range") or {}).get("start") or ""),
+             clock((item.get("time_range") or {}).get("end") or ""),
+             str(item.get("summary", "")), str(item.get("episode_id", ""))] for item in items]
+    return Table(EPISODES, rows, 'no episodes; keep one with: engram episode add "SUMMARY"')
+
+
+def procedures(items: Iterable[Json]) -> Table:
+    """Make a row per procedure."""
+    rows = [[str(item.get("task_type", "")), text_of(item.get("content")), str(item.get("priority", 0)),
+             str(item.get("procedure_id", ""))] for item in items]
+    return Table(PROCEDURES, rows, 'no procedures; keep one with: engram procedure set TASK "CONTENT"')
+
+
+def insights(items: Iterable[Json]) -> Table:
+    """Make a row per insight."""
+    rows = [[str(item.get("validation_state", "")), str(item.get("type", "")), str(item.get("statement", "")),
+             share(item.get("confidence")), str(item.get("id", ""))] for item in items]
+    return Table(INSIGHTS, rows, 'no insights; keep one with: engram insight add "STATEMENT"')
+
+
+def hits(items: Iterable[Json]) -> Table:
+    """Make a row per hit of a search."""
+    rows = [[f"{float(item.get('score') or 0):.3f}", str(item.get("kind", "")), text_of(item.get("text", "")),
+             str(item.get("tokens", "")), str(item.get("id", ""))] for item in items]
+    return Table(HITS, rows, "nothing found; other words may find it, or see: engram events")
+
+
+def clock(value: Any) -> str:
+    """Return a time to the second, in UTC, as it is stored."""
+    text = str(value or "")
+    return text[:19] + "Z" if len(text) > 20 and text.endswith("Z") else text
+
+
+def share(value: Any) -> str:
+    """Return a number between 0 and 1 with two digits."""
+    return f"{value:.2f}" if isinstance(value, int | float) else ""
+
+
+def record(item: Json, *, skip: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
+    """Return one memory as names and values, without what is empty."""
+    return [(key, text_of(value)) for key, value in item.items()
+            if key not in skip and value not in (None, "", [], {})]
+
+
+def listed(name: str, values: Iterable[Any]) -> list[tuple[str, str]]:
+    """Return a list as one pair per entry, the name only at the first."""
+    return [(name if index == 0 else "", text_of(value)) for index, value in enumerate(values)]

@@ -1,0 +1,1 @@
+"""The daemon: one process per database that owns its connections, its recall index and its socket."""

@@ -1,0 +1,110 @@
+"""What the event loop answers itself, never queued behind work: hello, status, reload and shutdown.
+
+Driven by the server. Busy is not dead: these need no database and no thread.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from engram_core import __version__
+from engram_core.errors import BadInput, EngramError, ProtocolError
+from engram_core.protocol.lines import dump
+from engram_core.protocol.messages import check_params
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from engram_core.daemon.server import Server
+
+__all__ = ["LOOP_METHODS", "PROTOCOL", "loop_answer"]
+
+PROTOCOL = (1, 1)  # oldest and newest this daemon speaks
+
+
+def loop_answer(server: Server, method: str, params: dict[str, Any]) -> bytes | EngramError:
+    """Return the result of one of LOOP_METHODS, or its error."""
+    try:
+        check_params(method, params)
+        result = LOOP_METHODS[method](server, params)
+        return dump(status_text(result) if params.get("render") else result)
+    except EngramError as error:
+        return error
+
+
+def hello(server: Server, params: dict[str, Any]) -> dict[str, Any]:
+    """Agree on a protocol version, or name both sides' versions."""
+    asked = params.get("protocol", list(PROTOCOL))
+    if not (isinstance(asked, list) and len(asked) == 2 and all(type(n) is int for n in asked)):
+        raise BadInput(f"protocol is {str(asked)[:40]}; allowed is [oldest, newest], two whole numbers")
+    if min(asked[1], PROTOCOL[1]) < max(asked[0], PROTOCOL[0]):
+        raise ProtocolError(
+            f"the client {str(params.get('version', '?'))[:40]} speaks protocol {asked[0]} to {asked[1]}, this "
+            f"daemon {__version__} speaks {PROTOCOL[0]} to {PROTOCOL[1]}",
+            hint="upgrade the older one; engram daemon restart starts the installed version")
+    return {"server": "engram", "version": __version__, "protocol": list(PROTOCOL), "capabilities": [],
+            "pid": os.getpid()}
+
+
+def status(server: Server, params: dict[str, Any]) -> dict[str, Any]:
+    """Describe the daemon, and the scope a caller in this folder would get."""
+    engine = server.engine.status()
+    counters = {**server.counters, **engine.pop("counters", {})}
+    found: dict[str, Any] = {
+        "version": __version__, "pid": os.getpid(), "uptime_s": round(time.monotonic() - server.started, 3),
+        "socket": server.socket_path, "database": server.database}
+    found.update(engine)
+    found.update({"connections": len(server.connections), "queue": server.writer.waiting + server.reader.waiting,
+                  "counters": counters, "spool": 0, "config": list(server.settings.files)})
+    found.update(_scope(server, params))
+    return found
+
+
+def _scope(server: Server, params: dict[str, Any]) -> dict[str, Any]:
+    from engram_core.settings import login_name, resolve_scope
+
+    given, cwd = params.get("scope", {}), params.get("cwd")
+    if not isinstance(given, dict) or not isinstance(cwd, str | None):
+        raise BadInput("scope must be an object and cwd a text")
+    if cwd is None and not given:
+        return {}
+    scope, sources = resolve_scope(given, cwd=cwd, settings=server.settings, env_user=login_name(os.environ))
+    return {"scope": scope, "scope_sources": sources}
+
+
+def status_text(found: dict[str, Any]) -> str:
+    """Return the lines ``engram status`` prints: name, colon, value; nested names joined by a dot."""
+    return "".join(f"{name}: {value}\n" for name, value in _flat("", found))
+
+
+def _flat(prefix: str, found: dict[str, Any]) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in found.items():
+        if isinstance(value, dict) and value:
+            rows += _flat(f"{prefix}{name}.", value)
+        elif isinstance(value, bool):
+            rows.append((prefix + name, "yes" if value else "no"))
+        elif isinstance(value, list | dict):
+            rows.append((prefix + name, ", ".join(map(str, value)) or "none"))
+        else:
+            rows.append((prefix + name, str(value)))
+    return rows
+
+
+def reload(server: Server, params: dict[str, Any]) -> dict[str, Any]:
+    """Read the configuration again, as SIGHUP does."""
+    return server.reload()
+
+
+def shutdown(server: Server, params: dict[str, Any]) -> dict[str, Any]:
+    """Drain and exit, after this reply."""
+    server.loop.call_soon(server.stop)
+    return {"pid": os.getpid()}
+
+
+LOOP_METHODS: dict[str, Callable[[Server, dict[str, Any]], dict[str, Any]]] = {
+    "hello": hello, "status": status, "reload": reload, "shutdown": shutdown,
+}

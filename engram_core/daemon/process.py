@@ -1,0 +1,324 @@
+"""The daemon as a process: start order, signals, the report to whoever started it, the end within two seconds.
+
+``run`` is called by ``engram daemon run`` in the foreground and by `__main__` for a daemon that a client started.
+Order of the start: lock, configuration, database, stale socket, bind, publish, ready. Only asyncio, sqlite3 and json
+are imported on the way, because a first command waits for all of it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+import time
+
+from engram_core.errors import Busy, EngramError, InternalError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any
+
+    from engram_core.daemon.endpoint import Bound
+    from engram_core.daemon.handlers import Engine
+    from engram_core.settings import Settings
+
+__all__ = ["notify", "run"]
+
+DRAIN_S = 1.2  # for what was accepted, then the engine closes
+EXIT_S = 1.9  # at the latest; the journal makes an end at any moment safe
+WARM_S = 0.3
+LOG_BYTES = 1 << 20
+CLIENT_SCOPE = ("ENGRAM_TENANT", "ENGRAM_USER", "ENGRAM_AGENT", "ENGRAM_SESSION", "ENGRAM_RUN")
+
+log = logging.getLogger("engram.daemon")
+
+
+def run(*, socket: str | None = None, database: str | None = None, config: str | None = None,
+        log_level: str | None = None, detached: bool = False) -> int:
+    """Serve one database until a signal or ``shutdown``; return the exit code.
+
+    With ``detached`` stderr is the pipe of the client that started us: it gets one line, ready, running or failed.
+    """
+    report = Report(detached)
+    try:
+        harden()
+        return _serve(report, socket=socket, database=database, config=config, log_level=log_level)
+    except EngramError as error:
+        report.failed(error)
+        return error.exit_code
+    except Exception as exc:
+        log.debug("the daemon failed to start", exc_info=True)
+        defect = InternalError(f"the daemon cannot start: {type(exc).__name__}: {exc}",
+                               hint="see: engram daemon run --log-level debug")
+        report.failed(defect)
+        return defect.exit_code
+
+
+class Report:
+    """Tell whoever started the daemon how the start went: one JSON line on a pipe, or the log."""
+
+    def __init__(self, detached: bool) -> None:
+        self._fd = os.dup(2) if detached else -1
+
+    def ready(self, socket_path: str, log_file: str) -> None:
+        """Say that the socket is open; from here on stderr is the log."""
+        if self._fd >= 0:
+            _to_log(log_file)
+        self._send({"state": "ready", "socket": socket_path})
+        notify("READY=1")
+
+    def running(self, found: dict[str, Any]) -> None:
+        """Say that another daemon has the database."""
+        self._send({"state": "running", "socket": found.get("socket", "")})
+
+    def failed(self, error: EngramError) -> None:
+        """Say why there will be no daemon."""
+        if self._fd >= 0:
+            self._send({"state": "failed", "kind": error.kind, "message": error.message, "hint": error.hint})
+        else:
+            sys.stderr.write(f"engram: {error}\n")
+        notify(f"STATUS={error.message}")
+
+    def _send(self, found: dict[str, str]) -> None:
+        if self._fd >= 0:
+            try:
+                os.write(self._fd, json.dumps(found).encode() + b"\n")
+                os.close(self._fd)
+            except OSError:
+                pass  # the client has stopped waiting; the daemon serves the next one
+            self._fd = -1
+
+
+def harden() -> None:
+    """Keep what we make to ourselves, leave no core dump, and forget whose command started us."""
+    import resource
+
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for name in CLIENT_SCOPE:  # they belong to the client's request, not to everyone's
+        os.environ.pop(name, None)
+
+
+def _undumpable() -> None:
+    """Keep other programs of the user from reading our memory; after the start, for ctypes is slow to load."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+
+
+def _to_log(path: str) -> None:
+    """Make a file the place where stderr goes; the one before is kept once when it has grown large."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    try:
+        if os.stat(path).st_size > LOG_BYTES:
+            os.replace(path, path + ".1")
+    except FileNotFoundError:
+        pass
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    os.dup2(fd, 2)
+    os.close(fd)
+
+
+def notify(message: str) -> None:
+    """Tell the service manager, if there is one (sd_notify)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect("\0" + address[1:] if address[0] == "@" else address)
+            sock.sendall(message.encode())
+        except OSError as exc:
+            log.warning("the service manager cannot be told: %s", exc.strerror)
+
+
+# ---- the start
+
+
+def _serve(report: Report, *, socket: str | None, database: str | None, config: str | None,
+           log_level: str | None) -> int:
+    from engram_core import settings as configuration
+    from engram_core.daemon import endpoint
+
+    flags = {"daemon.socket": socket, "store.url": database and os.path.abspath(database),
+             "daemon.log_level": log_level}
+
+    def load() -> Settings:
+        return configuration.load(env=os.environ, config=config, flags=flags)
+
+    settings = load()
+    _set_up_log(settings.get("daemon.log_level"))
+    path = configuration.database_path(settings, os.environ)
+    held = endpoint.lock(path)
+    if held is None:
+        found = endpoint.record(path)
+        report.running(found)
+        raise Busy(f"another daemon serves {path}" + (f" at {found['socket']}" if found else ""),
+                   hint="stop it with: engram daemon stop")
+    bound = endpoint.inherited()
+    socket_path = bound.path if bound else configuration.socket_path(os.environ, settings, path)
+
+    from engram_core.daemon.handlers import Engine
+
+    engine = Engine(settings, path)
+    try:
+        bound = bound or endpoint.bind(socket_path)
+        daemon = Daemon(engine, settings, load, bound=bound, database=path)
+        daemon.listen()
+        endpoint.publish(path, {"socket": socket_path, "pid": os.getpid(), "started": round(time.time(), 3),
+                                "version": _version()})
+    except BaseException:
+        engine.close()
+        if bound is not None:
+            bound.remove()
+        raise
+    report.ready(socket_path, configuration.log_path(os.environ))
+    log.info("engram %s serves %s at %s, pid %d", _version(), path, socket_path, os.getpid())
+    try:
+        daemon.run()
+    finally:
+        bound.remove()
+        endpoint.withdraw(path)
+        os.close(held)
+    return 0
+
+
+def _version() -> str:
+    from engram_core import __version__
+
+    return __version__
+
+
+def _set_up_log(level: str) -> None:
+    # Under a service manager its journal adds the time.
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(f"{stamp}%(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger("engram")
+    root.handlers[:] = [handler]
+    root.propagate = False
+    root.setLevel(level.upper())
+    logging.raiseExceptions = False  # a full disk under the log is no reason to disturb anyone
+
+
+class Daemon:
+    """Run the event loop with its signals, from listening to the end."""
+
+    def __init__(self, engine: Engine, settings: Settings, load: Any, *, bound: Bound, database: str) -> None:
+        import asyncio
+
+        from engram_core.daemon.server import Server
+
+        self.engine, self.settings, self.load, self.bound = engine, settings, load, bound
+        self.loop = asyncio.new_event_loop()
+        self.server = Server(engine, settings, loop=self.loop, socket_path=bound.path, database=database,
+                             stop=self.stop, reload=self.reload)
+        self.listener: asyncio.Server | None = None
+        self.stopping = False
+
+    def listen(self) -> None:
+        """Accept connections; the socket is ours already, asyncio never sees its path."""
+        self.listener = self.loop.run_until_complete(
+            self.loop.create_unix_server(self.server.accept, sock=self.bound.sock))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(number, self.stop)
+        self.loop.add_signal_handler(signal.SIGHUP, self.reload_or_log)
+
+    def run(self) -> None:
+        """Serve until ``stop``, then finish or refuse what is under way and close the engine."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # the server collects in quiet moments
+        sys.setswitchinterval(0.0005)  # the loop must not wait 5 ms for a thread that computes
+        self.loop.call_later(WARM_S, self._warm)
+        self._feed_watchdog()
+        # The self-check of the socket (bound.ours), the spool's replay and the upgrade of a running
+        # daemon have their place here, as calls of the loop every 30 s.
+        self.loop.run_forever()
+        self._end()
+
+    def _warm(self) -> None:
+        """Import what the first packet needs while nobody waits."""
+        if time.monotonic() - self.server.last < WARM_S:
+            self.loop.call_later(WARM_S, self._warm)
+            return
+        self.server.reader.run(self._prepare)
+
+    def _prepare(self) -> None:
+        _undumpable()
+        warm = getattr(self.engine, "warm", None)
+        if warm is not None:
+            warm()
+
+    def _feed_watchdog(self) -> None:
+        """Tell the service manager that the loop turns, as long as the writer does too."""
+        micros = os.environ.get("WATCHDOG_USEC", "")
+        if not micros.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+            return
+        every = int(micros) / 2e6
+        writer = self.server.writer
+        if not writer.waiting or time.monotonic() - writer.beat < 2 * every:
+            notify("WATCHDOG=1")
+        self.loop.call_later(every, self._feed_watchdog)
+
+    def reload(self) -> dict[str, Any]:
+        """Read the configuration anew; a wrong one raises and changes nothing."""
+        fresh = self.load()
+        changed = fresh.table() != self.settings.table()
+        if changed:
+            swap = getattr(self.engine, "reload", None)
+            if swap is not None:
+                swap(fresh)
+            self.settings = self.server.settings = fresh
+            logging.getLogger("engram").setLevel(fresh.get("daemon.log_level").upper())
+            log.info("the configuration was read again")
+        return {"config": ", ".join(fresh.files), "changed": changed}
+
+    def reload_or_log(self) -> None:
+        """Do what SIGHUP asks for; what is wrong with the new configuration goes to the log."""
+        notify("RELOADING=1")
+        try:
+            self.reload()
+        except EngramError as error:
+            log.error("the configuration was not changed: %s", error)
+        notify("READY=1")
+
+    def stop(self) -> None:
+        """Begin the end: accept nobody, refuse new requests, wait for what was accepted."""
+        if self.stopping:
+            return
+        self.stopping = True
+        log.info("stopping")
+        notify("STOPPING=1")
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, EXIT_S)
+        if self.listener is not None:
+            self.listener.close()
+        self.server.drain()
+        self._until = time.monotonic() + DRAIN_S
+        self._wait_for_work()
+
+    def _wait_for_work(self) -> None:
+        if self.server.busy() and time.monotonic() < self._until:
+            self.loop.call_later(0.005, self._wait_for_work)
+        else:
+            self.loop.stop()
+
+    def _end(self) -> None:
+        for connection in list(self.server.connections):
+            connection.transport.abort()
+        done = self.server.writer.stop(True, timeout=0.4)
+        done = self.server.reader.stop(timeout=0.1) and done
+        if done:
+            self.engine.close()  # with its checkpoint
+        else:
+            log.warning("ended with work under way; what was acknowledged is on disk")
+        log.info("stopped")
+        self.loop.close()

@@ -1,0 +1,124 @@
+"""The operations of recall: packet, explanation, search. Driven by the engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from engram_core import layout
+from engram_core.errors import BadInput, NotFound
+from engram_core.values import check_text, dump_json, show
+
+if TYPE_CHECKING:
+    from engram_core.daemon.handlers import Engine
+    from engram_core.recall.compose import Composed
+
+Params = dict[str, Any]
+PARTS = ("all", "stable", "volatile")
+
+
+def _choice(params: Params, name: str, allowed: tuple[str, ...], default: str) -> str:
+    value = params.get(name, default)
+    if value not in allowed:
+        raise BadInput(f"{name} is {show(value)}; allowed are {', '.join(allowed)}")
+    return str(value)
+
+
+def _composed(engine: Engine, request: Any, params: Params) -> Composed:
+    """Build a packet from a request object; the scope is completed for callers on the command line."""
+    from engram_core.models import build
+    from engram_core.packet import PacketRequest
+    from engram_core.recall.build import make_question, moment
+    from engram_core.recall.parts import build_part
+
+    if type(request) is not dict:
+        raise BadInput(f"request is {show(request)}; allowed is an object with scope, purpose, query, budget …")
+    given = {key: value for key, value in request.items() if key != "scope"}
+    scope = engine.scope({**params, "scope": request.get("scope", params.get("scope"))})
+    if given.get("budget") is None:
+        given["budget"] = {}
+    if type(given["budget"]) is dict and "max_tokens" not in given["budget"]:
+        given["budget"] = {**given["budget"], "max_tokens": engine.settings.get("packet.max_tokens")}
+    given.setdefault("policy_id", engine.settings.get("packet.policy"))
+    wanted = build(PacketRequest, given, "request")
+    policy = engine.policies.load(wanted.policy_id, wanted.policy)
+    question = make_question(scope, wanted, policy, moment(wanted.now, engine.now_ms()))
+    form = _choice(params, "format", layout.FORMATS, "json")
+    counter = engine.counter(params.get("tokenizer") or engine.settings.get("packet.tokenizer"), form)
+    part = _choice(params, "part", PARTS, "all")
+    return build_part(question, part, engine.store.reads, engine.cache, counter, most_chars=_max_chars(params))
+
+
+def _max_chars(params: Params) -> int | None:
+    most = params.get("max_chars")
+    if most is not None and (type(most) is not int or most < 1):
+        raise BadInput(f"max_chars is {show(most)}; allowed is a whole number from 1")
+    return most
+
+
+def build_memory_packet(engine: Engine, params: Params) -> Any:
+    """Build a packet; with ``render`` the bytes for a prompt, else the packet object."""
+    packet = _composed(engine, params["request"], params)
+    if packet.found.question.request.persist:
+        engine.remember_build(packet)
+    form = packet.spent.counter.form
+    if params.get("render"):
+        text = packet.text(form) if form != "json" else packet.bare() if params.get("bare") else packet.json()
+        return dump_json(text, "packet").encode()
+    if form != "json":
+        return {"text": packet.text(form), **packet.meta(), "budget_report": packet.report()}
+    return packet.json().replace("\n", "").encode()
+
+
+def explain(engine: Engine, params: Params) -> Any:
+    """Return the stored account of a build, the scope's last one, or of a packet built for this request now."""
+    from engram_core.recall.compose import explanation
+
+    memory = params.get("memory_id")
+    if params.get("request") is not None:
+        packet = _composed(engine, params["request"], params)
+        return explanation(packet, engine.store.reads, memory_id=memory)
+    build_id = params.get("build_id")
+    scope = engine.scope(params)
+    waiting = engine.waiting_build(scope, build_id)
+    if waiting is not None:
+        return explanation(waiting, engine.store.reads, memory_id=memory)
+    text = engine.store.reads.explanation(scope, build_id)
+    if text is None:
+        what = f"build {build_id!r} is not" if build_id else "no packet was built"
+        raise NotFound(f"{what} in run {scope.run_id!r} of session {scope.session_id!r}",
+                       hint="build one with `engram packet`, or explain one now with `engram explain --query …`")
+    account = json.loads(text)
+    if memory is not None:
+        account["candidates"] = [row for row in account["candidates"] if row["id"] == memory]
+    if memory is not None and not account["candidates"]:
+        raise NotFound(f"memory {memory!r} was no candidate of build {account['build_id']}",
+                       hint="`engram explain --json` lists all candidates")
+    return account
+
+
+def search(engine: Engine, params: Params) -> Any:
+    """Rank memories by a query alone."""
+    from engram_core.daemon.reading import limit_of
+    from engram_core.recall.build import moment
+    from engram_core.recall.index import KINDS
+    from engram_core.recall.search import search as run
+
+    scope = engine.scope(params)
+    query = check_text("query", params["query"])
+    kinds = params.get("kinds") or list(KINDS)
+    if type(kinds) is not list or any(kind not in KINDS for kind in kinds):
+        raise BadInput(f"kinds is {show(kinds)}; allowed is a list of {', '.join(KINDS)}")
+    most = params.get("max_tokens")
+    if most is not None and (type(most) is not int or most < 1):
+        raise BadInput(f"max_tokens is {show(most)}; allowed is a whole number from 1")
+    policy = engine.policies.load(engine.settings.get("packet.policy"), {})
+    hits = run(scope, query, kinds=kinds, limit=limit_of(params), max_tokens=most, policy=policy,
+               now_ms=moment(params.get("now"), engine.now_ms()), reads=engine.store.reads, cache=engine.cache)
+    return {"hits": hits}
+
+
+HANDLERS: Mapping[str, Callable[[Engine, Params], Any]] = {
+    "build_memory_packet": build_memory_packet, "explain": explain, "search": search,
+}

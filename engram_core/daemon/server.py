@@ -1,0 +1,369 @@
+"""The socket side of the daemon: connections, requests in their order, limits, and what the loop answers itself.
+
+Driven by `process`, which owns the socket and the life cycle. No request gets a task: a cheap read is answered inside
+``data_received``; the others go to the reader's or the writer's thread, whose outcomes come back in batches. On one
+connection everything happens in the order of its lines: writes may follow each other without waiting (and share a
+commit), everything else waits until the line before it has been answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import socket
+import struct
+import time
+from collections import deque
+
+from engram_core import __version__
+from engram_core.daemon.operations import LOOP_METHODS, loop_answer
+from engram_core.daemon.writer import Reader, Writer, answer
+from engram_core.errors import Busy, DeadlineExceeded, EngramError, MethodNotFound, ProtocolError
+from engram_core.protocol.lines import (
+    MAX_REQUEST,
+    LineBuffer,
+    Request,
+    read_request,
+    write_error,
+    write_result,
+)
+from engram_core.protocol.messages import READS, WRITES, check_params
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from engram_core.daemon.handlers import Engine
+    from engram_core.daemon.writer import Outcome
+    from engram_core.settings import Settings
+
+__all__ = ["Connection", "Server"]
+
+LINE_S = 5.0  # a started line must be complete
+REPLY_S = 5.0  # a reply must be taken
+MAX_WRITES = 256  # of one connection under way at once
+IDLE_S = 2.0  # without work for so long the daemon tidies up
+
+log = logging.getLogger("engram.daemon")
+
+
+class Server:
+    """Hold what all connections share: the engine, the two threads, the limits and the counters."""
+
+    def __init__(self, engine: Engine, settings: Settings, *, loop: asyncio.AbstractEventLoop, socket_path: str,
+                 database: str, stop: Callable[[], None], reload: Callable[[], dict[str, Any]]) -> None:
+        self.engine, self.settings, self.loop = engine, settings, loop
+        self.socket_path, self.database = socket_path, database
+        self.stop, self.reload = stop, reload
+        self.writer, self.reader = Writer(engine), Reader(engine)
+        self.reads, self.writes = READS, WRITES
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.started = time.monotonic()
+        self.counters = {"appends": 0, "packets": 0, "errors": 0, "requests": 0}
+        self._finished: deque[tuple[Connection, Request, Outcome]] = deque()
+        self._awake = False
+        self.last = 0.0  # when the last request came
+        self._tidy_set = False
+
+    def accept(self) -> Connection:
+        """Make the protocol object of a new connection."""
+        return Connection(self)
+
+    # ---- work
+
+    def unknown(self, method: str) -> EngramError:
+        """Return the error for a method nobody knows."""
+        try:
+            check_params(method[:80], {})
+        except EngramError as error:
+            return error
+        return MethodNotFound(f"{method} is not served by this daemon")
+
+    def write(self, connection: Connection, request: Request) -> None:
+        """Queue a write of a connection."""
+        self.writer.waiting += 1
+        self.writer.submit(request.method, request.params, self._report(connection, request),
+                           size=request.size, deadline=self._deadline(request))
+
+    def read(self, connection: Connection, request: Request) -> Outcome | None:
+        """Answer a read here when it is cheap, or queue it and return None."""
+        if not self.reader.waiting and self.engine.fast(request.method, request.params):
+            outcome = answer(self.engine, request.method, request.params)
+            self.writer.wake()
+            return outcome
+        self.reader.waiting += 1
+        self.reader.submit(request.method, request.params, self._report(connection, request),
+                           deadline=self._deadline(request))
+        return None
+
+    def count(self, request: Request, outcome: Outcome) -> bytes:
+        """Count an outcome and return its reply line."""
+        counters = self.counters
+        if isinstance(outcome, EngramError):
+            counters["errors"] += 1
+            return write_error(request.id, outcome)
+        if request.method == "build_memory_packet":
+            counters["packets"] += 1
+        elif request.method == "append_event":
+            counters["appends"] += 1
+        elif request.method == "append_events":
+            counters["appends"] += len(request.params.get("events", ()))
+        return write_result(request.id, outcome)
+
+    def _deadline(self, request: Request) -> float:
+        return time.monotonic() + (request.timeout_ms or self.settings.get("daemon.request_timeout_ms")) / 1000
+
+    def _report(self, connection: Connection, request: Request) -> Callable[[Outcome], None]:
+        def done(outcome: Outcome) -> None:
+            self._finished.append((connection, request, outcome))
+            if not self._awake:  # set by a worker, cleared by the loop before it looks: a wake is never lost
+                self._awake = True
+                self.loop.call_soon_threadsafe(self._deliver)
+        return done
+
+    def _deliver(self) -> None:
+        self._awake = False
+        replies: dict[Connection, list[bytes]] = {}
+        while self._finished:
+            connection, request, outcome = self._finished.popleft()
+            if request.method in self.writes:
+                self.writer.waiting -= 1
+            else:
+                self.reader.waiting -= 1
+                self.writer.wake()
+            replies.setdefault(connection, []).append(self.count(request, outcome))
+        for connection, lines in replies.items():
+            connection.answered(lines)
+
+    # ---- quiet times
+
+    def note(self) -> None:
+        """Count a request and see to it that the next quiet moment is used."""
+        self.counters["requests"] += 1
+        self.last = time.monotonic()
+        if not self._tidy_set:
+            self._tidy_set = True
+            self.loop.call_later(IDLE_S, self._tidy)
+
+    def _tidy(self) -> None:
+        """Collect cyclic garbage once nobody is waiting; automatic collection would fall into a request."""
+        idle = time.monotonic() - self.last
+        if idle < IDLE_S and not self.draining:
+            self.loop.call_later(IDLE_S - idle + 0.05, self._tidy)
+            if self.counters["requests"] % 64 == 0:
+                gc.collect(0)
+            return
+        self._tidy_set = False
+        gc.collect()
+
+    # ---- the end
+
+    def drain(self) -> None:
+        """Refuse new work from now on; what was accepted is finished."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.advance()
+
+    def busy(self) -> bool:
+        """Tell whether an accepted request is still unanswered or a reply not yet sent."""
+        return bool(self.writer.waiting or self.reader.waiting or
+                    any(c.unsent() for c in self.connections))
+
+
+class Connection(asyncio.Protocol):
+    """Serve one client: cut its bytes into requests and answer them in their order."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.lines = LineBuffer(MAX_REQUEST)
+        self.transport: asyncio.Transport
+        self.open = False
+        self._writes = 0  # under way
+        self._reading = False  # a read is under way
+        self._held: Request | None = None  # read, but it has to wait for what is under way
+        self._full = False  # the client does not take its replies
+        self._paused = False
+        self._line_timer: asyncio.TimerHandle | None = None
+        self._reply_timer: asyncio.TimerHandle | None = None
+
+    # ---- what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Check who it is before any byte is read, and whether there is room."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        server = self.server
+        if not _is_ours(transport.get_extra_info("socket")):
+            log.warning("a connection of another user was refused")
+            transport.abort()
+            return
+        limit = server.settings.get("daemon.max_connections")
+        if server.draining or len(server.connections) >= limit:
+            transport.write(write_error(b"null", _stopping() if server.draining else Busy(
+                f"all {limit} connections are in use", hint="try again; daemon.max_connections sets the limit")))
+            transport.close()
+            return
+        transport.set_write_buffer_limits(high=0)
+        self.open = True
+        server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client; what it asked for and was accepted is still done."""
+        self.open = False
+        self.server.connections.discard(self)
+        self._stop_timers()
+
+    def data_received(self, data: bytes) -> None:
+        """Take the next bytes."""
+        if self.open:
+            self.lines.feed(data)
+            self.advance()
+
+    def pause_writing(self) -> None:
+        """Give the client its time to take what is already written."""
+        self._full = True
+        self._reply_timer = self.server.loop.call_later(REPLY_S, self._drop, "its reply was not taken")
+
+    def resume_writing(self) -> None:
+        """Go on with the client's next line."""
+        self._full = False
+        if self._reply_timer is not None:
+            self._reply_timer.cancel()
+            self._reply_timer = None
+        self.advance()
+
+    # ---- requests
+
+    def advance(self) -> None:
+        """Serve complete lines until one has to wait, then look after the flow of bytes."""
+        while self.open and not self._waits():
+            request = self._held or self._next()
+            if request is None:
+                break
+            if self._writes and not self._joins(request):
+                self._held = request
+                break
+            self._held = None
+            self._serve(request)
+        if self.open:
+            self._look_after()
+
+    def answered(self, lines: list[bytes]) -> None:
+        """Send replies that come from the threads: one of a read, or any number of writes."""
+        if self._reading:
+            self._reading = False
+        else:
+            self._writes -= len(lines)
+        if self.open:
+            self.transport.write(b"".join(lines))
+            self.advance()
+
+    def unsent(self) -> bool:
+        """Tell whether replies are still in the buffer."""
+        return self.open and self.transport.get_write_buffer_size() > 0
+
+    def _waits(self) -> bool:
+        return self._reading or self._full or self._writes >= MAX_WRITES
+
+    def _joins(self, request: Request) -> bool:
+        """Tell whether a request may start while writes are under way: only another write may."""
+        return request.error is None and request.method in self.server.writes and not self.server.draining
+
+    def _next(self) -> Request | None:
+        try:
+            line = self.lines.take()
+            while line is not None and not line.strip():
+                line = self.lines.take()
+        except ProtocolError as error:
+            self._refuse(error)
+            return None
+        return None if line is None else read_request(line)
+
+    def _refuse(self, error: EngramError) -> None:
+        """Answer what cannot be read and hang up: where the next line begins is not known."""
+        self.server.counters["errors"] += 1
+        self.transport.write(write_error(b"null", error))
+        self.open = False
+        self.server.connections.discard(self)
+        self._stop_timers()
+        self.transport.close()
+        self.server.loop.call_later(REPLY_S, self.transport.abort)
+
+    def _serve(self, request: Request) -> None:
+        server = self.server
+        server.note()
+        outcome: Outcome | None = request.error
+        if outcome is None and server.draining:
+            outcome = _stopping()
+        if outcome is None:
+            if request.method in server.writes:
+                self._writes += 1
+                server.write(self, request)
+                return
+            if request.method in server.reads:
+                outcome = server.read(self, request)
+                self._reading = outcome is None
+                if outcome is None:
+                    return
+            elif request.method in LOOP_METHODS:
+                outcome = loop_answer(server, request.method, request.params)
+            else:
+                outcome = server.unknown(request.method)
+        self.transport.write(server.count(request, outcome))
+
+    # ---- patience
+
+    def _look_after(self) -> None:
+        """Read on only when there is room for it, and time the line that has begun."""
+        waits = self._waits() or self._held is not None
+        if waits != self._paused:
+            self._paused = waits
+            if waits:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+        if waits or not len(self.lines):
+            if self._line_timer is not None:
+                self._line_timer.cancel()
+                self._line_timer = None
+        elif self._line_timer is None:
+            self._line_timer = self.server.loop.call_later(LINE_S, self._late)
+
+    def _late(self) -> None:
+        self._line_timer = None
+        self._refuse(DeadlineExceeded(f"the line was not complete after {LINE_S:g} s",
+                                      hint="send each request at once, with a line end"))
+
+    def _drop(self, why: str) -> None:
+        log.info("a connection was closed: %s within %g s", why, REPLY_S)
+        self.transport.abort()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._line_timer, self._reply_timer):
+            if timer is not None:
+                timer.cancel()
+        self._line_timer = self._reply_timer = None
+
+
+def _stopping() -> Busy:
+    return Busy("the daemon is stopping; nothing was done", hint="try again: the next command starts a new one")
+
+
+def _is_ours(sock: socket.socket) -> bool:
+    """Tell whether the peer runs as our user; what cannot be found out counts as no."""
+    try:
+        if hasattr(socket, "SO_PEERCRED"):
+            data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            uid = struct.unpack("3i", data)[1]
+        else:  # macOS: struct xucred, unverified; SOL_LOCAL is 0, LOCAL_PEERCRED is 1
+            data = sock.getsockopt(0, 1, 76)
+            version, uid = struct.unpack_from("2I", data)
+            if version != 0:
+                return False
+    except (OSError, struct.error):
+        return False
+    return bool(uid == os.geteuid())

@@ -1,0 +1,210 @@
+"""The two threads beside the event loop: one that writes in groups, one for the reads that take longer.
+
+Driven by the server, which hands over requests and gets each outcome through ``done``, called on the worker's thread.
+Plain threads and queues: a pool would cost its import on every start, and either kind of work allows one thread only.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from queue import Empty, SimpleQueue
+
+from engram_core.errors import Busy, DeadlineExceeded, EngramError
+from engram_core.protocol.lines import internal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    Outcome = bytes | EngramError
+    Done = Callable[[Outcome], None]
+
+    class Engine(Protocol):
+        """What the threads need of `handlers.Engine`."""
+
+        def read(self, method: str, params: dict[str, Any]) -> bytes: ...
+        def write(self, ops: list[tuple[str, dict[str, Any]]]) -> list[Outcome]: ...
+        def after_commit(self) -> bool: ...
+
+__all__ = ["Reader", "Writer", "answer"]
+
+MAX_GROUP = 256
+MAX_GROUP_BYTES = 8 << 20
+QUIET_S = 0.03  # after this long without a write the writer turns to what may wait
+BUSY_S = 1.0  # under steady load what may wait gets its turn this often
+
+log = logging.getLogger("engram.daemon")
+
+
+class _Job:
+    __slots__ = ("deadline", "done", "method", "params", "size")
+
+    def __init__(self, method: str, params: dict[str, Any], done: Done, size: int, deadline: float) -> None:
+        self.method, self.params, self.done, self.size, self.deadline = method, params, done, size, deadline
+
+    def expired(self) -> DeadlineExceeded | None:
+        """Say that the client has stopped waiting; nothing of the job has been done then."""
+        if self.deadline and time.monotonic() > self.deadline:
+            return DeadlineExceeded(f"{self.method} was still waiting at its deadline; nothing was done",
+                                    hint="try again, or allow more time with --timeout")
+        return None
+
+
+def answer(engine: Engine, method: str, params: dict[str, Any]) -> Outcome:
+    """Run one read and return its result or its error; a defect is logged and becomes an error too."""
+    try:
+        return engine.read(method, params)
+    except EngramError as error:
+        return error
+    except Exception as exc:
+        return _defect(method, exc)
+
+
+def _defect(method: str, exc: Exception) -> EngramError:
+    """Log where a defect happened; its message may quote a memory, so that stands at DEBUG only."""
+    import traceback  # late: a daemon without defects does not need it
+
+    frames = "".join(traceback.format_tb(exc.__traceback__))
+    log.error("%s failed: %s\n%s", method, type(exc).__name__, frames.rstrip())
+    log.debug("%s failed: %s", method, exc)
+    return internal(method)
+
+
+class Writer:
+    """Commit writes in groups: everything that queued up during one transaction shares the next."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.waiting = 0  # writes accepted and not yet answered; changed by the loop's thread only
+        self.beat = time.monotonic()  # when the thread last took something up or had nothing to do
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._dirty = False
+        self._stopping = False
+        self._drain = True
+        self._thread = threading.Thread(target=self._run, name="engram-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, method: str, params: dict[str, Any], done: Done, *, size: int = 0,
+               deadline: float = 0.0) -> None:
+        """Queue one write; ``done`` gets its outcome on the writer's thread, after the commit."""
+        self._queue.put(_Job(method, params, done, size, deadline))
+
+    def wake(self) -> None:
+        """Say that a read left something to store; cheap enough to be called after every one."""
+        if not self._dirty:
+            self._dirty = True
+            self._queue.put(None)
+
+    def stop(self, drain: bool, *, timeout: float | None = None) -> bool:
+        """End the thread after what is queued is written (or, without drain, refused); False when time ran out."""
+        self._drain = drain
+        self._stopping = True
+        self._queue.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        late = time.monotonic() + BUSY_S
+        while True:
+            group = self._collect()
+            if group:
+                self._commit(group)
+                self._dirty = True
+            now = self.beat = time.monotonic()
+            if self._stopping and self._queue.empty():
+                self._afterwards()
+                return
+            if not group or now > late:
+                self._afterwards()
+                late = time.monotonic() + BUSY_S
+
+    def _collect(self) -> list[_Job]:
+        """Wait for work and return all of it that fits into one group; empty when it has become quiet."""
+        group: list[_Job] = []
+        size = 0
+        while len(group) < MAX_GROUP and size < MAX_GROUP_BYTES:
+            try:
+                job = self._queue.get_nowait() if group else self._wait()
+            except Empty:
+                break
+            if job is not None:
+                group.append(job)
+                size += job.size
+            elif self._stopping:
+                break
+        return group
+
+    def _wait(self) -> _Job | None:
+        return self._queue.get(timeout=QUIET_S) if self._dirty else self._queue.get()
+
+    def _commit(self, group: list[_Job]) -> None:
+        outcomes: list[Outcome | None] = [self._refusal(job) for job in group]
+        live = [job for job, refused in zip(group, outcomes, strict=True) if refused is None]
+        written = iter(self._write(live) if live else ())
+        for job, refused in zip(group, outcomes, strict=True):  # in order: a connection's replies keep it
+            job.done(next(written) if refused is None else refused)
+
+    def _refusal(self, job: _Job) -> EngramError | None:
+        if self._stopping and not self._drain:
+            return Busy("the daemon is stopping; nothing was done", hint="try again")
+        return job.expired()
+
+    def _write(self, jobs: list[_Job]) -> list[Outcome]:
+        try:
+            return self.engine.write([(job.method, job.params) for job in jobs])
+        except EngramError as error:
+            return [error] * len(jobs)
+        except Exception as exc:
+            return [_defect(jobs[0].method, exc)] * len(jobs)
+
+    def _afterwards(self) -> None:
+        self._dirty = False
+        try:
+            self._dirty = bool(self.engine.after_commit())
+        except Exception as exc:  # what it does may be lost; the next commit tries again
+            _defect("after_commit", exc)
+
+
+class Reader:
+    """Run the reads that would hold up the event loop, one after the other."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.waiting = 0  # reads accepted and not yet answered; changed by the loop's thread only
+        self._queue: SimpleQueue[_Job | Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, method: str, params: dict[str, Any], done: Done, *, deadline: float = 0.0) -> None:
+        """Queue one read; ``done`` gets its outcome on the reader's thread."""
+        self._put(_Job(method, params, done, 0, deadline))
+
+    def run(self, task: Callable[[], None]) -> None:
+        """Queue something of the daemon's own that must not happen beside a read."""
+        self._put(task)
+
+    def stop(self, *, timeout: float | None = None) -> bool:
+        """End the thread after what is queued; False when time ran out."""
+        if self._thread is None:
+            return True
+        self._queue.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _put(self, job: _Job | Callable[[], None]) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="engram-reader", daemon=True)
+            self._thread.start()
+        self._queue.put(job)
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            if isinstance(job, _Job):
+                job.done(job.expired() or answer(self.engine, job.method, job.params))
+            else:
+                try:
+                    job()
+                except Exception as exc:
+                    _defect("a background task", exc)

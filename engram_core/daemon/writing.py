@@ -1,0 +1,284 @@
+"""The writing operations: from parameters to what happens in one transaction. Driven by the engine.
+
+Each function checks its input at once and returns the operation to run inside the transaction, which returns the
+result as a plain object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from engram_core.errors import BadInput, Conflict, UnknownField, nearest
+from engram_core.events import Event, check_event
+from engram_core.store import writes
+from engram_core.store.tables import MEMORIES, SHORT_TERMS, WORKING_STATES
+from engram_core.store.transaction import Transaction
+from engram_core.values import check_ms, check_text, dump_json, new_id, show
+
+if TYPE_CHECKING:
+    from engram_core.daemon.handlers import Engine
+
+Run = Callable[[Transaction], Any]
+Params = dict[str, Any]
+
+
+def _event(engine: Engine, value: Any, params: Params) -> tuple[Event, int]:
+    if type(value) is dict and "cwd" in params:
+        value = {**value, "scope": engine.scope_ids(value.get("scope") or {}, params)}
+    at_ms = check_ms("at_ms", params["at_ms"]) if "at_ms" in params else engine.now_ms()
+    event = check_event(value, at_ms=at_ms, new_id=new_id("e_", at_ms))
+    payload, count = engine.redactor.value(event.payload)
+    return (event._replace(payload=payload), count) if count else (event, 0)
+
+
+def _appended(tx: Transaction, engine: Engine, event: Event, redacted: int) -> dict[str, Any]:
+    seq, duplicate = writes.append_event(tx, event, engine.count_line)
+    return {"event_id": event.event_id, "duplicate": duplicate, "seq": seq, "redacted": redacted,
+            "durability": "committed"}
+
+
+def append_event(engine: Engine, params: Params) -> Run:
+    """Append one event."""
+    event, redacted = _event(engine, params["event"], params)
+    return lambda tx: _appended(tx, engine, event, redacted)
+
+
+def append_events(engine: Engine, params: Params) -> Run:
+    """Append events all together or not at all."""
+    if type(params["events"]) is not list:
+        raise BadInput(f"events is {show(params['events'])}; allowed is a list of events")
+    events = []
+    for at, one in enumerate(params["events"]):
+        try:
+            events.append(_event(engine, one, params))
+        except BadInput as error:
+            raise type(error)(f"events[{at}]: {error.message}", hint=error.hint) from None
+
+    def run(tx: Transaction) -> Any:
+        with tx.operation():
+            return {"results": [_appended(tx, engine, event, redacted) for event, redacted in events]}
+    return run
+
+
+def _redacted(engine: Engine, value: Any) -> tuple[Any, int]:
+    return engine.redactor.value(value)
+
+
+def patch_working_state(engine: Engine, params: Params) -> Run:
+    """Replace the given fields of the run's working state, merge or remove single slots."""
+    from engram_core.models import WorkingState, build
+
+    scope = engine.scope(params)
+    patch, _ = _redacted(engine, params["patch"])
+    if type(patch) is not dict:
+        raise BadInput(f"patch is {show(patch)}; allowed is an object with {', '.join(WorkingState.model_fields)}")
+    build(WorkingState, patch, "patch")
+    merge, _ = _redacted(engine, params.get("merge_slots") or {})
+    remove = params.get("remove_slots") or []
+    expected = params.get("expected_version")
+    if expected is not None and (type(expected) is not int or expected < 0):
+        raise BadInput(f"expected_version is {show(expected)}; allowed is a whole number from 0")
+
+    def run(tx: Transaction) -> Any:
+        rows = tx.select(WORKING_STATES, scope, ("version", "body"), level="run")
+        version, old = (rows[0][0], json.loads(rows[0][1])) if rows else (0, WorkingState().model_dump(mode="json"))
+        if expected is not None and expected != version:
+            raise Conflict(f"the working state is at version {version}, expected was {expected}",
+                           hint="read it again with `engram state show` and repeat the change")
+        new = {**old, **patch}
+        new["slots"] = {key: one for key, one in {**new["slots"], **merge}.items() if key not in remove}
+        state = build(WorkingState, new, "working_state").model_dump(mode="json")
+        state["state_version"] = old["state_version"]
+        if state != old or not rows:
+            state["state_version"] = version + 1
+        if "state_version" in patch:
+            state["state_version"] = patch["state_version"]
+        if state != old or not rows:
+            tx.upsert(WORKING_STATES, scope, {"version": state["state_version"], "body": dump_json(state),
+                                              "updated_at": tx.now_ms})
+            tx.changed(scope.owner, tx.next_revision(scope.owner), "working_state", 0, scope.run_id, "update",
+                       session=scope.session_id, run=scope.run_id)
+        return {"working_state": state}
+    return run
+
+
+def update_stm(engine: Engine, params: Params) -> Run:
+    """Replace the session's short-term state."""
+    from engram_core.models import ShortTerm, build
+
+    scope = engine.scope(params)
+    value, _ = _redacted(engine, params["stm_state"])
+    body = dump_json(build(ShortTerm, value, "stm_state").model_dump(mode="json", exclude_none=True))
+
+    def run(tx: Transaction) -> Any:
+        tx.upsert(SHORT_TERMS, scope, {"body": body, "updated_at": tx.now_ms})
+        tx.changed(scope.owner, tx.next_revision(scope.owner), "short_term", 0, scope.session_id, "update",
+                   session=scope.session_id)
+        return {}
+    return run
+
+
+def upsert_fact(engine: Engine, params: Params) -> Run:
+    """Make a value the current one of its key."""
+    from engram_core.models import Fact, build
+
+    scope = engine.scope(params)
+    how = params.get("on_conflict", "supersede")
+    if how not in ("supersede", "dispute"):
+        raise BadInput(f"on_conflict is {show(how)}; allowed are supersede, dispute")
+    value, redacted = _redacted(engine, params["fact"])
+    fact = build(Fact, value, "fact", keep=True)
+    given = frozenset(value)
+
+    def run(tx: Transaction) -> Any:
+        with tx.operation():
+            return {**writes.upsert_fact(tx, scope, fact, given, engine.count_line, on_conflict=how), "redacted": redacted}
+    return run
+
+
+def append_episode(engine: Engine, params: Params) -> Run:
+    """Add an episode."""
+    from engram_core.models import Episode, build
+
+    scope = engine.scope(params)
+    value, redacted = _redacted(engine, params["episode"])
+    if type(value) is dict and value.get("episode_id") is None:
+        value = {**value, "episode_id": new_id("ep_", engine.now_ms())}
+    episode = build(Episode, value, "episode", keep=True)
+    return lambda tx: {"episode_id": episode.episode_id, "redacted": redacted,
+                       "duplicate": writes.append_episode(tx, scope, episode, engine.count_line)}
+
+
+def upsert_procedure(engine: Engine, params: Params) -> Run:
+    """Add or replace a procedure."""
+    from engram_core.models import Procedure, build
+
+    scope = engine.scope(params)
+    value, redacted = _redacted(engine, params["procedure"])
+    if type(value) is dict and value.get("procedure_id") is None:
+        value = {**value, "procedure_id": new_id("p_", engine.now_ms())}
+    procedure = build(Procedure, value, "procedure", keep=True)
+    return lambda tx: {"procedure_id": procedure.procedure_id, "redacted": redacted,
+                       "outcome": writes.upsert_procedure(tx, scope, procedure, engine.count_line)}
+
+
+def append_insight(engine: Engine, params: Params) -> Run:
+    """Add an insight to a run."""
+    from engram_core.models import Insight, build
+
+    scope = engine.scope(params)
+    value, redacted = _redacted(engine, params["insight"])
+    if type(value) is dict and value.get("id") is None:
+        value = {**value, "id": new_id("i_", engine.now_ms())}
+    insight = build(Insight, value, "insight", keep=True)
+    return lambda tx: {"id": insight.id, "redacted": redacted,
+                       "duplicate": writes.append_insight(tx, scope, insight, engine.count_line)}
+
+
+def update_insight(engine: Engine, params: Params) -> Run:
+    """Change an insight, or promote a validated one into the memory given as ``promoted``."""
+    from engram_core.models import Insight
+
+    scope, id_ = engine.scope(params), check_text("id", params["id"])
+    patch, _ = _redacted(engine, params.get("patch") or {})
+    allowed = ("validation_state", "confidence", "statement", "tests_suggested", "expires_at")
+    for key in patch:
+        if key not in allowed:
+            near = nearest(key, list(allowed))
+            raise UnknownField(f"patch has the unknown key {show(key)}; known are {', '.join(allowed)}",
+                               hint=f"did you mean {near}?" if near else "remove it")
+    promote = params.get("promote")
+    if promote not in (None, "fact", "procedure", "episode"):
+        raise BadInput(f"promote is {show(promote)}; allowed are fact, procedure, episode")
+
+    def run(tx: Transaction) -> Any:
+        with tx.operation():
+            insight = writes.update_insight(tx, scope, id_, patch, engine.count_line)
+            made = _promote(tx, engine, params, insight, promote) if promote else None
+            return {"insight": insight.model_dump(mode="json"), "promoted": made}
+
+    def _check(insight: Insight) -> None:
+        if insight.validation_state != "validated":
+            raise Conflict(f"insight {insight.id!r} is {insight.validation_state}; only a validated one is promoted",
+                           hint=f"run `engram insight validate {insight.id}` first")
+
+    def _promote(tx: Transaction, engine: Engine, params: Params, insight: Insight, kind: str) -> dict[str, str]:
+        _check(insight)
+        given = dict(params.get("promoted") or {})
+        given["sources"] = list(dict.fromkeys([*given.get("sources", []), *insight.sources, insight.id]))
+        common = {"scope": params.get("scope"), **({"cwd": params["cwd"]} if "cwd" in params else {})}
+        if kind == "fact":
+            value = {"fact_key": f"insight:{insight.id}", "value": insight.statement, "confidence": insight.confidence, **given}
+            return {"kind": kind, "id": upsert_fact(engine, {**common, "fact": value})(tx)["fact_id"]}
+        if kind == "procedure":
+            value = {"procedure_id": f"p_{insight.id}", "task_type": "generic", "content": insight.statement, **given}
+            return {"kind": kind, "id": upsert_procedure(engine, {**common, "procedure": value})(tx)["procedure_id"]}
+        value = {"episode_id": f"ep_{insight.id}", "summary": insight.statement, "time_range": {"start": tx.now_ms}, **given}
+        return {"kind": kind, "id": append_episode(engine, {**common, "episode": value})(tx)["episode_id"]}
+    return run
+
+
+def set_pinned(engine: Engine, params: Params) -> Run:
+    """Pin or unpin a memory."""
+    scope, kind, id_ = engine.scope(params), params["kind"], check_text("id", params["id"])
+    if kind not in MEMORIES:
+        raise BadInput(f"kind is {show(kind)}; allowed are {', '.join(MEMORIES)}")
+    if type(params["pinned"]) is not bool:
+        raise BadInput(f"pinned is {show(params['pinned'])}; allowed are true, false")
+
+    def run(tx: Transaction) -> Any:
+        writes.set_pinned(tx, scope, kind, id_, params["pinned"])
+        return {"kind": kind, "id": id_, "pinned": params["pinned"]}
+    return run
+
+
+def end_run(engine: Engine, params: Params) -> Run:
+    """End a run: its insights that live until then expire."""
+    scope = engine.scope(params)
+    return lambda tx: {"expired_insights": writes.end_run(tx, scope)}
+
+
+def write_context_build(engine: Engine, params: Params) -> Run:
+    """Store a packet that was built elsewhere."""
+    from engram_core.daemon.builds import store_build
+
+    scope, packet = engine.scope(params), params["packet"]
+    if type(packet) is not dict or type(packet.get("meta")) is not dict:
+        raise BadInput(f"packet is {show(packet)}; allowed is a memory packet with its meta")
+    build_id = packet["meta"].get("build_id") or new_id("b_", engine.now_ms())
+    text = dump_json(packet, "packet")
+
+    def run(tx: Transaction) -> Any:
+        store_build(tx, scope, check_text("packet.meta.build_id", build_id), text, "{}",
+                    engine.settings.get("retention.builds_per_run"), recalled={})
+        return {"build_id": build_id}
+    return run
+
+
+def forget(engine: Engine, params: Params) -> Run:
+    """Forget memories and everything that repeats them."""
+    from engram_core.models import Selector, build
+    from engram_core.store.forget import check_selector, forget as forget_rows
+
+    scope, dry = engine.scope(params), params.get("dry_run", False)
+    if type(dry) is not bool:
+        raise BadInput(f"dry_run is {show(dry)}; allowed are true, false")
+    selector = build(Selector, params["selector"], "selector")
+    check_selector(selector)
+
+    def run(tx: Transaction) -> Any:
+        with tx.operation():
+            if not dry:
+                engine.drop_builds(scope)
+            return forget_rows(tx, scope, selector, dry_run=dry)
+    return run
+
+
+HANDLERS: Mapping[str, Callable[[Engine, Params], Run]] = {
+    "append_event": append_event, "append_events": append_events, "patch_working_state": patch_working_state,
+    "update_stm": update_stm, "upsert_fact": upsert_fact, "append_episode": append_episode,
+    "upsert_procedure": upsert_procedure, "append_insight": append_insight, "update_insight": update_insight,
+    "set_pinned": set_pinned, "end_run": end_run, "write_context_build": write_context_build, "forget": forget,
+}

@@ -1,0 +1,301 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Hold what is known of every document: its words, lengths, neighbours, session, speaker, time and cues.
+
+Driven by the index, which adds and removes documents; the matching reads the arrays. Numbers of documents are never
+used again. All totals are whole numbers, so an index that lost a document equals one that never had it.
+"""
+
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from engram_core.kernel.analysis cimport (
+    FIRST_PERSON, NUMBER, PART, UNSPACED, WHOLE, WORD, asks, instructs, lead_end,
+)
+from engram_core.kernel.growable cimport NONE, reserve
+from engram_core.kernel.lexicon cimport BODY, CAPTION, LEAD, Stem, Word
+
+ROLES = frozenset(["user", "assistant", "system", "tool", "human", "ai"])
+ASSISTANTS = frozenset(["assistant", "ai", "tool", "system"])
+OBEYING = frozenset(["assistant", "ai"])  # what they say is no instruction
+
+cdef enum:
+    LEAD_SIZE = 600  # characters of a text that count in full
+    DAY_MS = 86400000
+    EPOCH = 719163  # the ordinal of 1970-01-01
+    PURGE = 1024  # removed documents before their postings are dropped
+    MOST_KEPT = 1 << 16  # tokens; the room a larger text took is given back
+
+
+cdef class Documents:
+    """Arrays by document, by session and by speaker."""
+
+    def __init__(self, str language) -> None:
+        self.lexicon = Lexicon(language)
+        self.tokens = Tokens()
+        self.session_numbers = {}
+        self.speaker_numbers = {}
+        self.speaker_names = []
+        self.speaker_turns = []
+        self.speakers = set()
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.n):
+            free(self.listings[i].words)
+        free(self.flags)
+        free(self.links)
+        free(self.session)
+        free(self.speaker)
+        free(self.day)
+        free(self.cost)
+        free(self.lengths)
+        free(self.listings)
+        free(self.sessions)
+        free(self.intervals)
+        free(self.buffer)
+
+    cdef Py_ssize_t add(self, str text, str caption, str session, str speaker, bint dialogue, int64_t ts_ms,
+                        int32_t cost, object intervals) except -1:
+        cdef Py_ssize_t doc = self.n
+        cdef int64_t day = ts_ms // DAY_MS - (ts_ms % DAY_MS < 0)
+        cdef list spans = [(int(first), int(last)) for first, last in intervals]
+        for first, last in spans:
+            if not -2**31 < first <= last < 2**31:
+                raise ValueError(f"intervals has {(first, last)}; each must be two day ordinals, the earlier first")
+        self._room()
+        self.flags[doc] = DIALOGUE if dialogue else 0
+        self.links[doc].before = self.links[doc].after = -1
+        self.session[doc] = self.speaker[doc] = -1
+        self.day[doc] = <int32_t>(day + EPOCH) if ts_ms and -10**8 < day < 10**8 else NO_DAY
+        self.cost[doc] = cost
+        for first, last in spans:
+            reserve(<void**>&self.intervals, &self.interval_capacity, self.interval_count + 1, sizeof(Interval))
+            self.intervals[self.interval_count] = Interval(<uint32_t>doc, first, last)
+            self.interval_count += 1
+            self.flags[doc] |= HAS_TIME
+        self._words(text, caption, doc)
+        if dialogue:
+            self._enter_speaker(doc, speaker.lower())
+            self._enter_session(doc, session)
+        else:
+            self.flags[doc] &= ~(QUESTION | INSTRUCTION)
+        self.flags[doc] |= ALIVE
+        self.n += 1
+        self.live += 1
+        return doc
+
+    cdef int _room(self) except -1:
+        cdef Py_ssize_t n = self.n + 1
+        reserve(<void**>&self.flags, &self.capacity[0], n, sizeof(uint16_t))
+        reserve(<void**>&self.links, &self.capacity[1], n, sizeof(Link))
+        reserve(<void**>&self.session, &self.capacity[2], n, sizeof(int32_t))
+        reserve(<void**>&self.speaker, &self.capacity[3], n, sizeof(int32_t))
+        reserve(<void**>&self.day, &self.capacity[4], n, sizeof(int32_t))
+        reserve(<void**>&self.cost, &self.capacity[5], n, sizeof(int32_t))
+        reserve(<void**>&self.lengths, &self.capacity[6], n, sizeof(Lengths))
+        reserve(<void**>&self.listings, &self.capacity[7], n, sizeof(Listing))
+        return 0
+
+    cdef int _words(self, str text, str caption, Py_ssize_t doc) except -1:
+        """Analyse the document and enter its words; sets the cues that lie in the text."""
+        cdef Py_ssize_t cut = lead_end(text, LEAD_SIZE), lead, body
+        cdef Listing* listing = &self.listings[doc]
+        cdef bint elisions = self.lexicon.language.elisions
+        self.operation += 1
+        self.tokens.clear()
+        self.tokens.scan(text, 0, cut, elisions)
+        lead = self.tokens.n
+        if cut < len(text):
+            self.tokens.scan(text, cut, len(text), elisions)
+        body = self.tokens.n
+        if caption:
+            self.tokens.scan(caption, 0, len(caption), elisions)
+        reserve(<void**>&self.buffer, &self.buffer_capacity, self.tokens.n, sizeof(uint32_t))
+        listing.n = listing.lead = 0
+        self._post(doc, lead, body)
+        listing.words = NULL
+        if listing.n:
+            listing.words = <uint32_t*>malloc(listing.n * sizeof(uint32_t))
+            if listing.words == NULL:
+                raise MemoryError()
+            memcpy(listing.words, self.buffer, listing.n * sizeof(uint32_t))
+            self.listing_bytes += (listing.n * 4 + 8 + 15) & ~15
+        if asks(text) and not self.flags[doc] & FIRST:
+            self.flags[doc] |= QUESTION
+        self.flags[doc] &= ~FIRST
+        self.lead_total += self.lengths[doc].lead
+        self.body_total += self.lengths[doc].body
+        self.caption_total += self.lengths[doc].caption
+        self.gram_total += self.lengths[doc].grams
+        if self.tokens.capacity > MOST_KEPT:
+            self.tokens = Tokens()
+        return 0
+
+    cdef int _post(self, Py_ssize_t doc, Py_ssize_t lead, Py_ssize_t body) except -1:
+        cdef Lexicon lexicon = self.lexicon
+        cdef Lengths* lengths = &self.lengths[doc]
+        cdef Listing* listing = &self.listings[doc]
+        cdef Py_ssize_t i
+        cdef uint32_t number, history = 0
+        cdef int field, kind
+        cdef Word* word
+        cdef Stem* stem
+        lengths.lead = lengths.body = lengths.caption = lengths.grams = 0
+        for i in range(self.tokens.n):
+            field = LEAD if i < lead else BODY if i < body else CAPTION
+            kind = self.tokens.tokens[i].kind
+            number = lexicon.intern(self.tokens, i)
+            word = &lexicon.words[number]
+            if field != CAPTION and kind == WORD:
+                history = (history << 8 if self.tokens.tokens[i].after_space else 0) | word.cue
+                if word.marks:
+                    self.flags[doc] |= (HAS_NUMBER if word.marks & NUMBER else 0) | (
+                        FIRST if word.marks & FIRST_PERSON else 0)
+                if word.cue and self.tokens.tokens[i].end <= LEAD_SIZE and instructs(history):
+                    self.flags[doc] |= INSTRUCTION
+            if word.stem == NONE:
+                continue
+            stem = &lexicon.stems[word.stem]
+            if stem.seen != self.operation:
+                stem.seen = self.operation
+                stem.documents += 1
+            lexicon.post(number, <uint32_t>doc, field)
+            if kind == PART or kind == WHOLE:
+                number |= EXTRA
+            elif field == LEAD:
+                lengths.lead += 1
+                lengths.grams += word.grams
+            elif field == BODY:
+                lengths.body += 1
+            else:
+                lengths.caption += 1
+                lengths.grams += word.grams
+            self.buffer[listing.n] = number
+            listing.n += 1
+            if field == LEAD:
+                listing.lead = listing.n
+        return 0
+
+    cdef int _enter_speaker(self, Py_ssize_t doc, str speaker) except -1:
+        cdef object number = self.speaker_numbers.get(speaker)
+        if number is None:
+            number = self.speaker_numbers[speaker] = len(self.speaker_turns)
+            self.speaker_turns.append(0)
+            self.speaker_names.append(speaker)
+        if self.speaker_turns[number] == 0:
+            self.speakers.add(speaker)
+            self.speakers_version += 1
+        self.speaker_turns[number] += 1
+        self.speaker[doc] = number
+        if speaker in ASSISTANTS:
+            self.flags[doc] |= ASSISTANT
+        if speaker in OBEYING:
+            self.flags[doc] &= ~INSTRUCTION
+        if speaker not in ROLES:
+            self.named_turns += 1
+        return 0
+
+    cdef int _enter_session(self, Py_ssize_t doc, str name) except -1:
+        cdef object number = self.session_numbers.get(name)
+        cdef Session* session
+        cdef Lengths* lengths = &self.lengths[doc]
+        if number is None:
+            number = self.session_numbers[name] = self.session_count
+            reserve(<void**>&self.sessions, &self.session_capacity, self.session_count + 1, sizeof(Session))
+            self.sessions[self.session_count] = Session(-1, 0, 0)
+            self.session_count += 1
+        self.session[doc] = number
+        session = &self.sessions[self.session[doc]]
+        if session.last >= 0:
+            self.links[doc].before = session.last
+            self.links[session.last].after = <int32_t>doc
+        session.last = <int32_t>doc
+        self.live_sessions += session.live == 0
+        session.live += 1
+        session.length += <int64_t>lengths.lead + lengths.body + lengths.caption
+        self.session_total += <int64_t>lengths.lead + lengths.body + lengths.caption
+        return self._talk(doc)
+
+    cdef int _talk(self, Py_ssize_t doc) except -1:
+        cdef int32_t before = self.links[doc].before
+        self.flags[doc] &= ~TALK
+        if before >= 0 and self.speaker[before] != self.speaker[doc]:
+            self.flags[doc] |= TALK
+        return 0
+
+    cdef int remove(self, Py_ssize_t doc) except -1:
+        cdef Lexicon lexicon = self.lexicon
+        cdef Listing* listing
+        cdef Stem* stem
+        cdef uint32_t i
+        if doc < 0 or doc >= self.n or not self.flags[doc] & ALIVE:
+            raise ValueError(f"doc is {doc}; it must be the number of a live document, of which there are {self.live}")
+        listing = &self.listings[doc]
+        self.operation += 1
+        for i in range(listing.n):
+            stem = &lexicon.stems[lexicon.words[listing.words[i] & ~EXTRA].stem]
+            if stem.seen != self.operation:
+                stem.seen = self.operation
+                stem.documents -= 1
+        self.listing_bytes -= (listing.n * 4 + 8 + 15) & ~15 if listing.n else 0
+        free(listing.words)
+        listing.words = NULL
+        listing.n = listing.lead = 0
+        if self.flags[doc] & DIALOGUE:
+            self._leave_dialogue(doc)
+        self.lead_total -= self.lengths[doc].lead
+        self.body_total -= self.lengths[doc].body
+        self.caption_total -= self.lengths[doc].caption
+        self.gram_total -= self.lengths[doc].grams
+        self.flags[doc] = 0
+        self.live -= 1
+        self.unpurged += 1
+        if self.unpurged > PURGE and self.unpurged > self.live:
+            lexicon.purge(self.flags, ALIVE)
+            self.unpurged = 0
+        return 0
+
+    cdef int _leave_dialogue(self, Py_ssize_t doc) except -1:
+        cdef Link* link = &self.links[doc]
+        cdef Session* session = &self.sessions[self.session[doc]]
+        cdef Lengths* lengths = &self.lengths[doc]
+        cdef int32_t number = self.speaker[doc]
+        if link.before >= 0:
+            self.links[link.before].after = link.after
+        if link.after >= 0:
+            self.links[link.after].before = link.before
+            self._talk(link.after)
+        else:
+            session.last = link.before
+        session.live -= 1
+        self.live_sessions -= session.live == 0
+        session.length -= <int64_t>lengths.lead + lengths.body + lengths.caption
+        self.session_total -= <int64_t>lengths.lead + lengths.body + lengths.caption
+        self.session[doc] = -1
+        self.speaker_turns[number] -= 1
+        self.named_turns -= self.speaker_names[number] not in ROLES
+        if self.speaker_turns[number] == 0:
+            self.speakers.discard(self.speaker_names[number])
+            self.speakers_version += 1
+        self.speaker[doc] = -1
+        return 0
+
+    cdef Py_ssize_t first_interval(self, Py_ssize_t doc) noexcept:
+        """Return where the document's intervals begin, or would."""
+        cdef Py_ssize_t low = 0, high = self.interval_count, middle
+        while low < high:
+            middle = (low + high) // 2
+            if self.intervals[middle].doc < <uint32_t>doc:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    cdef int64_t nbytes(self) noexcept:
+        return (
+            self.lexicon.nbytes() + self.listing_bytes
+            + self.capacity[0] * 2 + self.capacity[1] * sizeof(Link) + self.capacity[2] * 4 + self.capacity[3] * 4
+            + self.capacity[4] * 4 + self.capacity[5] * 4 + self.capacity[6] * sizeof(Lengths)
+            + self.capacity[7] * sizeof(Listing) + self.session_capacity * sizeof(Session)
+            + self.interval_capacity * sizeof(Interval) + self.buffer_capacity * 4
+        )

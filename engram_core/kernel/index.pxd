@@ -1,0 +1,53 @@
+from libc.stdint cimport int32_t, uint64_t
+
+from engram_core.kernel.documents cimport Documents
+from engram_core.kernel.matching cimport Cell, Matching, Scales
+from engram_core.kernel.question cimport Names, Question
+from engram_core.kernel.recipe cimport Recipe
+
+cdef struct Span:  # days
+    int32_t first
+    int32_t last
+
+cdef class Scores:
+    cdef float* data  # by document, what score() returns
+    cdef readonly Py_ssize_t n
+    cdef readonly bint empty
+    cdef float* base  # the same before neighbours, session, time and cues
+    cdef float* context  # and with the neighbours
+    cdef float* sessions
+    cdef Cell* cells
+    cdef Scales scales
+    cdef Recipe recipe
+    cdef double asked  # factor on an assistant's turn
+    cdef bint chat
+    cdef Span* spans
+    cdef int span_count
+    cdef list stems
+    cdef Documents documents
+    cdef Question question
+    cdef Py_ssize_t[1] shape
+    cdef Py_ssize_t[1] strides
+
+    cdef int _room(self) except -1
+    cdef int _combine(self) except -1
+    cdef void _bases(self) noexcept
+    cdef void _contexts(self) noexcept
+    cdef void _mentions(self) noexcept
+    cdef void _scores(self) noexcept
+    cdef bint _wanted(self, Py_ssize_t doc, int cue) noexcept
+    cdef bint _mentioned(self, Py_ssize_t doc) noexcept
+    cdef double _own(self, Py_ssize_t doc) noexcept
+    cdef double _session(self, Py_ssize_t doc) noexcept
+    cdef double _time(self, Py_ssize_t doc) noexcept
+    cdef double _cues(self, Py_ssize_t doc) noexcept
+    cdef uint64_t _mask(self, Py_ssize_t doc) noexcept
+    cdef double _coverage(self, uint64_t mask) noexcept
+    cdef bint _known(self, Py_ssize_t doc) noexcept
+
+cdef class TextIndex:
+    cdef Documents documents
+    cdef Matching matching
+    cdef Names names
+
+    cdef Scores ask(self, str text, object weights, object intervals, object keywords)

@@ -1,0 +1,361 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Rank the memories of one owner by what a question says: words, neighbours, session, speaker, time and cues.
+
+Driven by recall with one index per owner. Documents arrive one by one and can be removed; nothing is kept but counts,
+so a removed document leaves no trace in any score. A question reads the postings of its own terms, then passes once
+over arrays that hold a few bytes per document.
+
+The score of a turn in a dialogue, with the weights of RECIPE:
+
+    base    = (words + grams + pairs + feedback) x assistant factor + speaker
+    context = base + shares of the base of the two turns before and after, across changes of speaker
+    score   = context + session + time + mentions + when + number - question + instruction + coverage
+
+What is no turn of a dialogue has no neighbours, session, speaker, assistant factor, question or instruction part. An
+index is used by one thread at a time; Scores stay valid until the index changes.
+"""
+
+from cpython.buffer cimport PyBUF_WRITABLE
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from engram_core.kernel.documents cimport (
+    ALIVE, ASSISTANT, DIALOGUE, HAS_NUMBER, HAS_TIME, INSTRUCTION, NO_DAY, QUESTION, TALK, Link,
+)
+from engram_core.kernel.growable cimport NONE
+from engram_core.kernel.recipe cimport read_recipe
+
+from engram_core.kernel.recipe import RECIPE
+
+__all__ = ["RECIPE", "Scores", "TextIndex"]
+
+
+cdef class TextIndex:
+    """The searchable texts of one owner."""
+
+    def __init__(self, str language not None="english") -> None:
+        self.documents = Documents(language)
+        self.matching = Matching()
+        self.names = Names()
+
+    def add(self, str text not None, *, str caption not None="", str session not None="", str speaker not None="",
+            bint dialogue=True, long long ts_ms=0, int cost=0, intervals=()) -> int:
+        """Add a document, newest of its session, and return its number: 0, 1, 2 and so on."""
+        return self.documents.add(text, caption, session, speaker, dialogue, ts_ms, cost, intervals)
+
+    def remove(self, Py_ssize_t doc) -> None:
+        """Take a document out; its number is not used again."""
+        self.documents.remove(doc)
+
+    def set_cost(self, Py_ssize_t doc, int cost) -> None:
+        """Tell what a document costs in tokens, by which long turns are known."""
+        if doc < 0 or doc >= self.documents.n or not self.documents.flags[doc] & ALIVE:
+            raise ValueError(f"doc is {doc}; it must be the number of a live document")
+        self.documents.cost[doc] = cost
+
+    def query(self, str text not None, *, weights=None, intervals=(), keywords=()) -> Scores:
+        """Score every document for a question; intervals are days it speaks of, keywords more words to look for."""
+        return self.ask(text, weights, intervals, keywords)
+
+    cdef Scores ask(self, str text, object weights, object intervals, object keywords):
+        cdef Scores scores = Scores.__new__(Scores)
+        cdef int i
+        read_recipe(weights, &scores.recipe)
+        scores.documents = self.documents
+        scores.question = Question(self.documents, self.names, text, list(keywords), scores.recipe.question_word)
+        spans = [(int(first), int(last)) for first, last in intervals]
+        scores.spans = <Span*>calloc(len(spans) + 1, sizeof(Span))
+        if scores.spans == NULL:
+            raise MemoryError()
+        for i, (first, last) in enumerate(spans):
+            scores.spans[i] = Span(first, last)
+        scores.span_count = len(spans)
+        scores._room()
+        self.matching.match(self.documents, scores.question, &scores.recipe, scores.cells, scores.sessions,
+                            &scores.scales, scores.stems)
+        scores._combine()
+        return scores
+
+    @property
+    def size(self) -> int:
+        """How many documents were ever added."""
+        return self.documents.n
+
+    @property
+    def live(self) -> int:
+        """How many documents can be found."""
+        return self.documents.live
+
+    @property
+    def terms(self) -> int:
+        """How many different stems the index knows."""
+        return self.documents.lexicon.stem_count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held."""
+        return self.documents.nbytes() + self.matching.nbytes()
+
+
+cdef class Scores:
+    """What every document scores for one question, and why."""
+
+    def __init__(self) -> None:
+        raise TypeError("scores are made by TextIndex.query")
+
+    def __dealloc__(self):
+        free(self.data)
+        free(self.base)
+        free(self.context)
+        free(self.sessions)
+        free(self.cells)
+        free(self.spans)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("scores are read-only")
+        self.shape[0] = self.n
+        self.strides[0] = sizeof(float)
+        buffer.buf = self.data
+        buffer.obj = self
+        buffer.len = self.n * sizeof(float)
+        buffer.readonly = True
+        buffer.itemsize = sizeof(float)
+        buffer.format = "f"
+        buffer.ndim = 1
+        buffer.shape = self.shape
+        buffer.strides = self.strides
+        buffer.suboffsets = NULL
+        buffer.internal = NULL
+
+    def score(self, Py_ssize_t doc) -> float:
+        """Return a document's score, 0.0 for one that was removed."""
+        if doc < 0 or doc >= self.n:
+            raise IndexError(f"doc is {doc}; the scores are those of documents 0 to {self.n - 1}")
+        return self.data[doc] if self.documents.flags[doc] & ALIVE else 0.0
+
+    def raw(self) -> memoryview:
+        """Return all scores in the order of documents, read-only."""
+        return memoryview(self)
+
+    def parts(self, Py_ssize_t doc) -> dict:
+        """Return what each part of the recipe gives to a document's score; parts that give nothing are left out."""
+        cdef dict parts = {}
+        cdef double factor = 1, session, time, cues
+        cdef const Recipe* recipe = &self.recipe
+        if not self._known(doc):
+            return parts
+        flags = self.documents.flags[doc]
+        if self.chat and flags & ASSISTANT:
+            factor = self.asked
+        parts["bm25"] = factor * self.cells[doc].words
+        parts["grams"] = factor * self.scales.grams * self.cells[doc].grams
+        parts["pairs"] = factor * self.scales.pairs * self.cells[doc].pairs
+        parts["feedback"] = factor * recipe.feedback * self.cells[doc].feedback
+        parts["speaker"] = self.base[doc] - factor * self._own(doc)
+        parts["neighbours"] = <double>self.context[doc] - self.base[doc]
+        parts["session"] = self._session(doc)
+        parts["time"] = recipe.time * self._time(doc)
+        parts["mentions"] = recipe.mentions if self._mentioned(doc) else 0.0
+        parts["when"] = recipe.when if self._wanted(doc, HAS_TIME) else 0.0
+        parts["number"] = recipe.number if self._wanted(doc, HAS_NUMBER) else 0.0
+        parts["question"] = -recipe.question if flags & QUESTION else 0.0
+        parts["instruction"] = recipe.instruction * (0.15 + self.cells[doc].words) if flags & INSTRUCTION else 0.0
+        parts["coverage"] = recipe.coverage * self._coverage(self._mask(doc))
+        return {name: value for name, value in parts.items() if abs(value) > 1e-7}
+
+    def matched(self, Py_ssize_t doc) -> list:
+        """Return the question's words, as typed, that the document or a neighbour in its dialogue holds."""
+        cdef uint64_t mask
+        cdef int t
+        if not self._known(doc):
+            return []
+        mask = self._mask(doc)
+        return [self.question.typed[t] for t in range(self.question.term_count) if mask >> t & 1]
+
+    @property
+    def expanded(self) -> list:
+        """The stems that feedback added to the question, most telling first."""
+        return [self.documents.lexicon.stem_text(stem) for stem in self.stems]
+
+    cdef bint _known(self, Py_ssize_t doc) noexcept:
+        return 0 <= doc < self.n and self.documents.flags[doc] & ALIVE
+
+    cdef bint _wanted(self, Py_ssize_t doc, int cue) noexcept:
+        if not self.documents.flags[doc] & cue:
+            return False
+        if cue == HAS_TIME:
+            return self.question.asks_when and not self.span_count
+        return self.question.asks_number
+
+    cdef bint _mentioned(self, Py_ssize_t doc) noexcept:
+        cdef Documents documents = self.documents
+        cdef Py_ssize_t i = documents.first_interval(doc)
+        cdef int s
+        while i < documents.interval_count and documents.intervals[i].doc == <uint32_t>doc:
+            for s in range(self.span_count):
+                if documents.intervals[i].first <= self.spans[s].last and \
+                        documents.intervals[i].last >= self.spans[s].first:
+                    return True
+            i += 1
+        return False
+
+    cdef int _room(self) except -1:
+        self.n = self.documents.n
+        self.stems = []
+        self.data = <float*>calloc(self.n + 1, sizeof(float))
+        self.base = <float*>calloc(self.n + 1, sizeof(float))
+        self.context = <float*>calloc(self.n + 1, sizeof(float))
+        self.cells = <Cell*>calloc(self.n + 1, sizeof(Cell))
+        self.sessions = <float*>calloc(self.documents.session_count + 1, sizeof(float))
+        if not (self.data and self.base and self.context and self.cells and self.sessions):
+            raise MemoryError()
+        return 0
+
+    cdef int _combine(self) except -1:
+        cdef Documents documents = self.documents
+        cdef int t
+        self.asked = self.recipe.assistant_asked if self.question.asks_assistant else self.recipe.assistant
+        self.chat = documents.named_turns == 0
+        self.empty = self.question.gram_count == 0 or self.scales.grams == 0
+        for t in range(self.question.term_count):
+            if self.question.terms[t].stem != NONE:
+                self.empty = False
+        self._bases()
+        self._contexts()
+        self._scores()
+        if self.span_count:
+            self._mentions()
+        return 0
+
+    cdef double _own(self, Py_ssize_t doc) noexcept:
+        cdef const Cell* cell = &self.cells[doc]
+        return cell.words + self.scales.grams * cell.grams + self.scales.pairs * cell.pairs + \
+            self.recipe.feedback * cell.feedback
+
+    cdef void _bases(self) noexcept:
+        cdef Documents documents = self.documents
+        cdef Py_ssize_t doc
+        cdef double base
+        cdef int32_t speaker = self.question.speaker
+        for doc in range(self.n):
+            base = self._own(doc)
+            if self.chat and documents.flags[doc] & ASSISTANT:
+                base *= self.asked
+            if speaker >= 0 and documents.speaker[doc] == speaker:
+                base += self.recipe.speaker * min(1.0, 4 * base)
+            self.base[doc] = <float>base
+
+    cdef void _contexts(self) noexcept:
+        """Give every turn its share of the turns around it, as far as speakers take turns."""
+        cdef Documents documents = self.documents
+        cdef const Recipe* recipe = &self.recipe
+        cdef const uint16_t* flags = documents.flags
+        cdef const Link* links = documents.links
+        cdef const float* base = self.base
+        cdef Py_ssize_t doc
+        cdef int32_t other
+        cdef double near
+        for doc in range(self.n):
+            near = 0
+            if flags[doc] & TALK:
+                other = links[doc].before
+                near = recipe.previous * base[other]
+                if flags[other] & TALK:
+                    near += recipe.second_previous * base[links[other].before]
+            other = links[doc].after
+            if other >= 0 and flags[other] & TALK:
+                near += recipe.next * base[other]
+                other = links[other].after
+                if other >= 0 and flags[other] & TALK:
+                    near += recipe.second_next * base[other]
+            if documents.cost[doc] > recipe.long_turn_tokens:
+                near *= recipe.long_turn
+            self.context[doc] = <float>(base[doc] + near)
+
+    cdef void _scores(self) noexcept:
+        cdef const uint16_t* flags = self.documents.flags
+        cdef const Recipe* recipe = &self.recipe
+        cdef Py_ssize_t doc
+        cdef double score
+        cdef uint64_t mask
+        for doc in range(self.n):
+            if not flags[doc] & ALIVE:
+                continue
+            score = self.context[doc] + self._session(doc)
+            if self.span_count:
+                score += recipe.time * self._time(doc)
+            if flags[doc] & (HAS_TIME | HAS_NUMBER | QUESTION | INSTRUCTION):
+                score += self._cues(doc)
+            mask = self._mask(doc)
+            if mask:
+                score += recipe.coverage * self._coverage(mask)
+            self.data[doc] = <float>score
+
+    cdef double _session(self, Py_ssize_t doc) noexcept:
+        cdef int32_t session = self.documents.session[doc]
+        if session < 0:
+            return 0
+        return self.recipe.session * self.sessions[session] * (0.2 + min(1.0, 4 * <double>self.context[doc]))
+
+    cdef double _time(self, Py_ssize_t doc) noexcept:
+        """Return how near the document's day lies to the asked ones: 1 inside, falling to 0."""
+        cdef int64_t day = self.documents.day[doc], gap
+        cdef double best = 0
+        cdef int s
+        if day == NO_DAY:
+            return 0
+        for s in range(self.span_count):
+            gap = max(day - self.spans[s].last, self.spans[s].first - day, 0)
+            best = max(best, 1 - gap / (self.recipe.time_days + 1))
+        return best
+
+    cdef double _cues(self, Py_ssize_t doc) noexcept:
+        cdef uint16_t flags = self.documents.flags[doc]
+        cdef double score = 0
+        if self._wanted(doc, HAS_TIME):
+            score += self.recipe.when
+        if self._wanted(doc, HAS_NUMBER):
+            score += self.recipe.number
+        if flags & QUESTION:
+            score -= self.recipe.question
+        if flags & INSTRUCTION:
+            score += self.recipe.instruction * (0.15 + self.cells[doc].words)
+        return score
+
+    cdef uint64_t _mask(self, Py_ssize_t doc) noexcept:
+        """Return which terms the document or a neighbour holds."""
+        cdef const uint16_t* flags = self.documents.flags
+        cdef int32_t after = self.documents.links[doc].after
+        cdef uint64_t mask = self.cells[doc].mask
+        if flags[doc] & TALK:
+            mask |= self.cells[self.documents.links[doc].before].mask
+        if 0 <= after < self.n and flags[after] & TALK:
+            mask |= self.cells[after].mask
+        return mask
+
+    cdef double _coverage(self, uint64_t mask) noexcept:
+        cdef double found = 0
+        cdef int t
+        if self.question.ideal <= 0:
+            return 0
+        for t in range(self.question.term_count):
+            if mask >> t & 1:
+                found += self.question.terms[t].worth
+        found /= self.question.ideal
+        return found * found
+
+    cdef void _mentions(self) noexcept:
+        """Add what documents gain that speak of the asked days."""
+        cdef Documents documents = self.documents
+        cdef Py_ssize_t i
+        cdef int64_t last = -1
+        cdef uint32_t doc
+        for i in range(documents.interval_count):
+            doc = documents.intervals[i].doc
+            if doc != last and documents.flags[doc] & ALIVE and self._mentioned(doc):
+                self.data[doc] += self.recipe.mentions
+            last = doc

@@ -1,0 +1,6 @@
+from engram_core.kernel.analysis import Language
+
+class Lexicon:
+    def __init__(self, language: str) -> None: ...
+    @property
+    def language(self) -> Language: ...

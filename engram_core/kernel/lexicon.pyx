@@ -1,0 +1,235 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Hold every word of one owner's memories once: its stem, its 4-grams, and the documents it stands in.
+
+Driven by the index. Postings are kept per word as written. A stem is the list of its words and a 4-gram the list of
+the words that hold it, so that both are answered from the same postings: a stem or 4-gram costs nothing per
+occurrence, in memory or in time, only once per distinct word.
+"""
+
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+from engram_core.kernel.growable cimport NONE, enter, find, hashed, mixed, reserve, table_bytes
+
+cdef enum:
+    SHORTEST = 3  # a shorter word has no 4-grams
+    MOST_GRAMS = 255
+
+
+cdef inline uint32_t room(uint32_t n) noexcept nogil:
+    """Return how many items an array of n has room for: 2, 3, 4, 6, 8, 12, 16 ... kept nowhere, always the same."""
+    cdef uint32_t size = 2
+    while size < n:
+        if size + (size >> 1) >= n:
+            return size + (size >> 1)
+        size <<= 1
+    return size
+
+
+cdef inline int64_t held(int64_t size) noexcept nogil:
+    """Return what the allocator takes for an array of that many bytes: its own word, rounded to 16."""
+    return (size + 8 + 15) & ~15
+
+
+cdef class Lexicon:
+    """Words, stems and 4-grams with their postings."""
+
+    def __init__(self, str language) -> None:
+        self.language = Language(language)
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.word_count):
+            if self.words[i].n > 1:
+                free(self.words[i].postings.many)
+        for i in range(self.gram_count):
+            free(self.grams[i].words)
+        free(self.words)
+        free(self.stems)
+        free(self.grams)
+        free(self.word_table.slots)
+        free(self.stem_table.slots)
+        free(self.gram_table.slots)
+        free(self.text)
+        free(self.cut)
+
+    cdef uint32_t intern(self, Tokens tokens, Py_ssize_t i) except? 0:
+        """Return the number of a token's word, which is analysed when it is met for the first time."""
+        cdef uint64_t hash = tokens.tokens[i].hash
+        cdef uint32_t number = find(&self.word_table, hash, self.words, sizeof(Word))
+        cdef Py_ssize_t g
+        cdef Word* word
+        cdef Stem* root
+        if number != NONE:
+            return number
+        stem, head, marks, cue = self.language.describe(tokens.word(i), tokens.tokens[i].kind)
+        reserve(<void**>&self.words, &self.word_capacity, self.word_count + 1, sizeof(Word))
+        number = <uint32_t>self.word_count
+        word = &self.words[number]
+        word.hash = hash
+        word.stem = word.next = NONE
+        word.n = 0
+        word.marks = marks
+        word.cue = cue
+        word.grams = 0
+        if stem is not None:
+            word.stem = self._enter_stem(stem)
+            root = &self.stems[word.stem]
+            word.next = root.first
+            root.first = number
+            self.cut_grams(head)
+            word.grams = <uint8_t>self.cut_count
+            for g in range(self.cut_count):
+                self._enter_gram(self.cut[g], number)
+        enter(&self.word_table, hash, number, self.words, sizeof(Word))
+        self.word_count += 1
+        return number
+
+    cdef uint32_t stem(self, str text):
+        """Return the number of a stem, NONE when no memory ever held it."""
+        cdef bytes raw = text.encode("utf-8", "surrogatepass")
+        return find(&self.stem_table, hashed(raw, len(raw)), self.stems, sizeof(Stem))
+
+    cdef uint32_t _enter_stem(self, str text) except? 0:
+        cdef bytes raw = text.encode("utf-8", "surrogatepass")
+        cdef uint64_t hash = hashed(raw, len(raw))
+        cdef uint32_t number = find(&self.stem_table, hash, self.stems, sizeof(Stem))
+        cdef Stem* stem
+        if number != NONE:
+            return number
+        reserve(<void**>&self.stems, &self.stem_capacity, self.stem_count + 1, sizeof(Stem))
+        reserve(<void**>&self.text, &self.text_capacity, self.text_size + len(raw), 1)
+        number = <uint32_t>self.stem_count
+        stem = &self.stems[number]
+        stem.hash = hash
+        stem.documents = stem.seen = stem.place = 0
+        stem.first = NONE
+        stem.offset = <uint32_t>self.text_size
+        stem.size = <uint32_t>len(raw)
+        memcpy(self.text + self.text_size, <char*>raw, len(raw))
+        self.text_size += len(raw)
+        enter(&self.stem_table, hash, number, self.stems, sizeof(Stem))
+        self.stem_count += 1
+        return number
+
+    cdef str stem_text(self, uint32_t stem):
+        cdef Stem* found = &self.stems[stem]
+        return self.text[found.offset:found.offset + found.size].decode("utf-8", "surrogatepass")
+
+    cdef int cut_grams(self, str head) except -1:
+        """Put the hashes of the 4-grams of ^head$ into self.cut."""
+        cdef Py_ssize_t i, size = len(head) + 2
+        cdef uint64_t first, second
+        self.cut_count = 0
+        if size < SHORTEST + 2:
+            return 0
+        head = f"^{head}$"
+        reserve(<void**>&self.cut, &self.cut_capacity, size, sizeof(uint64_t))
+        for i in range(min(size - 3, <Py_ssize_t>MOST_GRAMS)):
+            first = <uint64_t>head[i] << 32 | <uint64_t>head[i + 1]
+            second = <uint64_t>head[i + 2] << 32 | <uint64_t>head[i + 3]
+            self.cut[i] = mixed(mixed(first) ^ second)
+            self.cut_count += 1
+        return 0
+
+    cdef uint32_t gram(self, uint64_t hash) noexcept:
+        return find(&self.gram_table, hash, self.grams, sizeof(Gram))
+
+    cdef int _enter_gram(self, uint64_t hash, uint32_t word) except -1:
+        cdef uint32_t number = find(&self.gram_table, hash, self.grams, sizeof(Gram))
+        cdef Gram* gram
+        cdef uint32_t* moved
+        if number == NONE:
+            reserve(<void**>&self.grams, &self.gram_capacity, self.gram_count + 1, sizeof(Gram))
+            number = <uint32_t>self.gram_count
+            gram = &self.grams[number]
+            gram.hash = hash
+            gram.n = 0
+            gram.words = NULL
+            enter(&self.gram_table, hash, number, self.grams, sizeof(Gram))
+            self.gram_count += 1
+        gram = &self.grams[number]
+        if gram.n == 0 or gram.n == room(gram.n):
+            moved = <uint32_t*>realloc(gram.words, room(gram.n + 1) * sizeof(uint32_t))
+            if moved == NULL:
+                raise MemoryError()
+            self.gram_bytes += held(room(gram.n + 1) * 4) - (held(room(gram.n) * 4) if gram.n else 0)
+            gram.words = moved
+        gram.words[gram.n] = word
+        gram.n += 1
+        return 0
+
+    cdef int post(self, uint32_t number, uint32_t doc, int field) except -1:
+        """Count one more occurrence of the word in the document, which is the newest."""
+        cdef Word* word = &self.words[number]
+        cdef Posting* last = NULL
+        cdef Posting* moved
+        if word.n:
+            last = &word.postings.one if word.n == 1 else &word.postings.many[word.n - 1]
+        if last == NULL or last.doc != doc:
+            if word.n == 1:
+                moved = <Posting*>malloc(room(2) * sizeof(Posting))
+                if moved == NULL:
+                    raise MemoryError()
+                moved[0] = word.postings.one
+                word.postings.many = moved
+                self.posting_bytes += held(room(2) * sizeof(Posting))
+            elif word.n > 1 and word.n == room(word.n):
+                moved = <Posting*>realloc(word.postings.many, room(word.n + 1) * sizeof(Posting))
+                if moved == NULL:
+                    raise MemoryError()
+                word.postings.many = moved
+                self.posting_bytes += held(room(word.n + 1) * sizeof(Posting)) - held(word.n * sizeof(Posting))
+            last = &word.postings.many[word.n] if word.n else &word.postings.one
+            last.doc = doc
+            last.lead = last.caption = 0
+            last.body = 0
+            word.n += 1
+        if field == LEAD:
+            last.lead += last.lead < 255
+        elif field == BODY:
+            last.body += last.body < 65535
+        else:
+            last.caption += last.caption < 255
+        return 0
+
+    cdef int purge(self, const uint16_t* flags, uint16_t alive) except -1:
+        """Drop the postings of documents that are gone."""
+        cdef Py_ssize_t i
+        cdef uint32_t n, kept
+        cdef Posting* many
+        cdef Posting one
+        cdef Word* word
+        for i in range(self.word_count):
+            word = &self.words[i]
+            if word.n < 2:
+                if word.n and not flags[word.postings.one.doc] & alive:
+                    word.n = 0
+                continue
+            many = word.postings.many
+            kept = 0
+            for n in range(word.n):
+                if flags[many[n].doc] & alive:
+                    many[kept] = many[n]
+                    kept += 1
+            if kept == word.n:
+                continue
+            self.posting_bytes -= held(room(word.n) * sizeof(Posting))
+            word.n = kept
+            if kept < 2:
+                one = many[0]
+                free(many)
+                word.postings.one = one
+                continue
+            self.posting_bytes += held(room(kept) * sizeof(Posting))
+            many = <Posting*>realloc(many, room(kept) * sizeof(Posting))
+            if many != NULL:
+                word.postings.many = many
+        return 0
+
+    cdef int64_t nbytes(self) noexcept:
+        return (
+            self.word_capacity * sizeof(Word) + self.stem_capacity * sizeof(Stem) + self.gram_capacity * sizeof(Gram)
+            + table_bytes(&self.word_table) + table_bytes(&self.stem_table) + table_bytes(&self.gram_table)
+            + self.text_capacity + self.cut_capacity * 8 + self.posting_bytes + self.gram_bytes
+        )

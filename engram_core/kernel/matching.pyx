@@ -1,0 +1,409 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Match a question against the postings: words, 4-grams, pairs, feedback, and the sessions' own scores.
+
+Driven by the index, which adds what stands around a text. Only the postings of the question's terms are read. A stem
+or 4-gram gathers the postings of its words in `counts` first, because occurrences of different words add up before
+they saturate, and is then scored document by document.
+"""
+
+from libc.math cimport log
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from engram_core.kernel.documents cimport ALIVE, EXTRA, Lengths, Listing
+from engram_core.kernel.growable cimport NONE, reserve
+from engram_core.kernel.lexicon cimport Gram, Lexicon, Posting, Stem, postings
+from engram_core.kernel.question cimport Term
+
+cdef enum:
+    MOST_BEST = 16
+    MOST_EXPANDED = 64
+    # A document's counts of one stem lie in one number, so that adding needs no unpacking.
+    CAPTION_SHIFT = 20
+    BODY_SHIFT = 40
+    FIELD_MASK = (1 << 20) - 1
+
+
+cdef inline double idf(double documents, double holding) noexcept nogil:
+    return log(1 + (documents - holding + 0.5) / (holding + 0.5))
+
+
+cdef inline double rounded(double value) noexcept nogil:
+    """Round away what depends on the order of additions, so that equal texts stay equal."""
+    return <double><int64_t>(value * 1048576 + 0.5)
+
+
+cdef class Matching:
+    """Scratch memory for one question at a time."""
+
+    def __dealloc__(self):
+        free(self.counts)
+        free(self.touched)
+        free(self.session_counts)
+        free(self.touched_sessions)
+        free(self.session_scores)
+        free(self.stems)
+        free(self.values)
+
+    cdef int _room(self, Documents documents) except -1:
+        cdef Py_ssize_t before = self.counts_capacity
+        reserve(<void**>&self.counts, &self.counts_capacity, documents.n, sizeof(uint64_t))
+        memset(self.counts + before, 0, (self.counts_capacity - before) * sizeof(uint64_t))
+        reserve(<void**>&self.touched, &self.touched_capacity, documents.n + 1, sizeof(uint32_t))
+        before = self.session_capacity
+        reserve(<void**>&self.session_counts, &self.session_capacity, documents.session_count, sizeof(uint32_t))
+        memset(self.session_counts + before, 0, (self.session_capacity - before) * sizeof(uint32_t))
+        reserve(<void**>&self.touched_sessions, &self.touched_sessions_capacity, documents.session_count + 1,
+                sizeof(uint32_t))
+        reserve(<void**>&self.session_scores, &self.session_scores_capacity, documents.session_count, sizeof(double))
+        memset(self.session_scores, 0, documents.session_count * sizeof(double))
+        return 0
+
+    cdef int match(self, Documents documents, Question question, const Recipe* recipe, Cell* cells, float* sessions,
+                   Scales* scales, list expanded) except -1:
+        """Fill cells (zeroed by the caller) and sessions; name the stems feedback added in expanded."""
+        cdef double total
+        self._room(documents)
+        self._words(documents, question, recipe, cells, sessions)
+        total = self._grams(documents, question, recipe, cells) if recipe.grams else 0
+        scales.grams = recipe.grams / total if total else 0
+        total = self._pairs(documents, question, recipe, cells) if recipe.pairs else 0
+        scales.pairs = recipe.pairs / total if total else 0
+        if recipe.feedback:
+            self._feedback(documents, question, recipe, cells, scales.grams, expanded)
+        return 0
+
+    cdef void _collect(self, Documents documents, uint32_t stem) noexcept:
+        """Gather the stem's postings in live documents into counts and touched."""
+        cdef Lexicon lexicon = documents.lexicon
+        cdef uint32_t word = lexicon.stems[stem].first, i, doc
+        cdef const Posting* found
+        cdef Py_ssize_t touched = 0
+        cdef bint all_live = documents.live == documents.n
+        while word != NONE:
+            found = postings(&lexicon.words[word])
+            for i in range(lexicon.words[word].n):
+                doc = found[i].doc
+                if all_live or documents.flags[doc] & ALIVE:
+                    self.touched[touched] = doc
+                    touched += self.counts[doc] == 0
+                    self.counts[doc] += <uint64_t>found[i].lead | <uint64_t>found[i].caption << CAPTION_SHIFT | \
+                        <uint64_t>found[i].body << BODY_SHIFT
+            word = lexicon.words[word].next
+        self.touched_count = touched
+
+    cdef int _words(self, Documents documents, Question question, const Recipe* recipe, Cell* cells,
+                    float* sessions) except -1:
+        cdef double live = documents.live, ideal = 0, most = 0, average
+        cdef double rest = recipe.k1 * (1 - recipe.b), share
+        cdef int t
+        cdef Term* term
+        cdef uint32_t holding
+        for t in range(question.term_count):
+            term = &question.terms[t]
+            holding = 0 if term.stem == NONE else documents.lexicon.stems[term.stem].documents
+            if holding == 0:
+                term.stem = NONE
+            term.worth = <float>(term.weight * idf(live, holding))
+            ideal += term.weight * idf(live, holding)
+        average = mean_length(documents, recipe)
+        share = recipe.k1 * recipe.b / average
+        for t in range(question.term_count):
+            term = &question.terms[t]
+            if term.stem == NONE:
+                continue
+            self._collect(documents, term.stem)
+            score_words(self, documents, recipe, cells, rest, share,
+                        term.weight * idf(live, documents.lexicon.stems[term.stem].documents) / (ideal or 1),
+                        <uint64_t>1 << t)
+            if term.weight:
+                self._sessions(documents, recipe, term.weight)
+            clear(self)
+        for t in range(documents.session_count):
+            most = max(most, self.session_scores[t])
+        for t in range(documents.session_count):
+            sessions[t] = <float>(self.session_scores[t] / most) if most else 0
+        question.ideal = ideal
+        return 0
+
+    cdef void _sessions(self, Documents documents, const Recipe* recipe, double weight) noexcept:
+        """Add a term's part to the sessions' BM25, from the counts of their turns."""
+        cdef Py_ssize_t i, touched = 0
+        cdef uint64_t count
+        cdef int32_t session
+        cdef uint32_t total
+        cdef double worth, rest = recipe.k1 * (1 - recipe.session_b), share
+        for i in range(self.touched_count):
+            session = documents.session[self.touched[i]]
+            if session >= 0:
+                count = self.counts[self.touched[i]]
+                self.touched_sessions[touched] = session
+                touched += self.session_counts[session] == 0
+                self.session_counts[session] += <uint32_t>(
+                    (count & FIELD_MASK) + (count >> CAPTION_SHIFT & FIELD_MASK) + (count >> BODY_SHIFT))
+        if not touched:
+            return
+        share = recipe.k1 * recipe.session_b * documents.live_sessions / max(documents.session_total, 1)
+        worth = weight * idf(documents.live_sessions, touched)
+        for i in range(touched):
+            session = self.touched_sessions[i]
+            total = self.session_counts[session]
+            self.session_counts[session] = 0
+            self.session_scores[session] += worth * total / (total + rest + share * documents.sessions[session].length)
+
+    cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, Cell* cells) noexcept:
+        """Return the sum of the 4-grams' idf, by which what the cells hold is to be divided."""
+        cdef Lexicon lexicon = documents.lexicon
+        cdef double total = 0, worth, rest = recipe.k1 * (1 - recipe.b)
+        cdef double share = recipe.k1 * recipe.b * documents.live / max(documents.gram_total, 1)
+        cdef Gram* gram
+        cdef Word* word
+        cdef const Posting* found
+        cdef Py_ssize_t touched
+        cdef uint32_t w, i, doc
+        cdef int g, count
+        cdef bint all_live = documents.live == documents.n
+        for g in range(question.gram_count):
+            gram = &lexicon.grams[question.grams[g]]
+            touched = 0
+            for w in range(gram.n):
+                word = &lexicon.words[gram.words[w]]
+                found = postings(word)
+                for i in range(word.n):
+                    doc = found[i].doc
+                    count = found[i].lead + found[i].caption
+                    if count and (all_live or documents.flags[doc] & ALIVE):
+                        self.touched[touched] = doc
+                        touched += self.counts[doc] == 0
+                        self.counts[doc] += count
+            self.touched_count = touched
+            if not touched:
+                continue
+            worth = idf(documents.live, touched)
+            total += worth
+            for i in range(touched):
+                doc = self.touched[i]
+                cells[doc].grams += <float>(worth * self.counts[doc] / (
+                    self.counts[doc] + rest + share * documents.lengths[doc].grams))
+            clear(self)
+        return total
+
+    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, Cell* cells) noexcept:
+        """Return the sum of the pairs' idf, by which what the cells hold is to be divided."""
+        cdef Lexicon lexicon = documents.lexicon
+        cdef double total = 0, worth
+        cdef uint32_t first, second, word, doc
+        cdef Py_ssize_t i
+        cdef int p
+        for p in range(question.pair_count):
+            first = question.terms[question.pairs[p].first].stem
+            second = question.terms[question.pairs[p].second].stem
+            if first == NONE or second == NONE:
+                continue
+            self.touched_count = 0
+            word = lexicon.stems[first].first
+            if lexicon.stems[second].documents < lexicon.stems[first].documents:
+                word = lexicon.stems[second].first
+            while word != NONE:
+                self._neighbours(documents, &lexicon.words[word], first, second,
+                                 <uint64_t>1 << question.pairs[p].first | <uint64_t>1 << question.pairs[p].second,
+                                 cells)
+                word = lexicon.words[word].next
+            if not self.touched_count:
+                continue
+            worth = idf(documents.live, self.touched_count)
+            total += worth
+            for i in range(self.touched_count):
+                doc = self.touched[i]
+                cells[doc].pairs += <float>(worth * self.counts[doc] / (self.counts[doc] + recipe.k1))
+            clear(self)
+        return total
+
+    cdef void _neighbours(self, Documents documents, const Word* word, uint32_t first, uint32_t second, uint64_t both,
+                          const Cell* cells) noexcept:
+        """Count where first stands right before second in the leads of the documents that hold the word."""
+        cdef const Posting* found = postings(word)
+        cdef const Word* words = documents.lexicon.words
+        cdef const Listing* listing
+        cdef uint32_t i, k, doc, stem, before
+        for i in range(word.n):
+            doc = found[i].doc
+            # A dead document has no mask; one with a count was met through another word of the stem.
+            if not found[i].lead or cells[doc].mask & both != both or self.counts[doc]:
+                continue
+            listing = &documents.listings[doc]
+            before = NONE
+            for k in range(listing.lead):
+                if listing.words[k] & EXTRA:
+                    continue
+                stem = words[listing.words[k]].stem
+                self.counts[doc] += stem == second and before == first
+                before = stem
+            if self.counts[doc]:
+                self.touched[self.touched_count] = doc
+                self.touched_count += 1
+
+    cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, Cell* cells,
+                       double grams, list expanded) except -1:
+        """Add the score of the words typical of the best documents (RM3), the question's own left out."""
+        cdef uint32_t[MOST_BEST] best
+        cdef double[MOST_BEST] weight
+        cdef uint32_t[MOST_EXPANDED] chosen
+        cdef double[MOST_EXPANDED] value
+        cdef double total = 0, rest = recipe.k1 * (1 - recipe.b)
+        cdef double share = recipe.k1 * recipe.b / mean_length(documents, recipe), worth
+        cdef int count = 0, found, i
+        count = best_documents(documents, cells, grams, min(<int>recipe.feedback_documents, MOST_BEST), best, weight)
+        if not count:
+            return 0
+        documents.operation += 1
+        for i in range(question.term_count):
+            if question.terms[i].stem != NONE and question.terms[i].weight:
+                documents.lexicon.stems[question.terms[i].stem].seen = documents.operation
+                documents.lexicon.stems[question.terms[i].stem].place = NONE
+        found = self._typical(documents, best, weight, count)
+        count = most_typical(documents.lexicon, self.stems, self.values, found,
+                             min(<int>recipe.feedback_terms, MOST_EXPANDED), chosen, value)
+        for i in range(count):
+            value[i] *= idf(documents.live, documents.lexicon.stems[chosen[i]].documents)
+            total += value[i]
+        for i in range(count):
+            self._collect(documents, chosen[i])
+            score_feedback(self, documents, recipe, cells, rest, share, value[i] / total)
+            clear(self)
+            expanded.append(chosen[i])
+        return 0
+
+    cdef int _typical(self, Documents documents, const uint32_t* best, const double* weight, int count) except -1:
+        """Put the stems of the best documents' leads into self.stems and their values beside; return how many."""
+        cdef const Listing* listing
+        cdef Stem* stem
+        cdef uint32_t number
+        cdef Py_ssize_t k, found = 0
+        cdef double share
+        cdef int i
+        for i in range(count):
+            listing = &documents.listings[best[i]]
+            if not documents.lengths[best[i]].lead:
+                continue
+            share = weight[i] / documents.lengths[best[i]].lead
+            reserve(<void**>&self.stems, &self.stem_capacity, found + listing.lead, sizeof(uint32_t))
+            reserve(<void**>&self.values, &self.value_capacity, found + listing.lead, sizeof(double))
+            for k in range(listing.lead):
+                if listing.words[k] & EXTRA:
+                    continue
+                number = documents.lexicon.words[listing.words[k]].stem
+                stem = &documents.lexicon.stems[number]
+                if stem.seen != documents.operation:
+                    stem.seen = documents.operation
+                    stem.place = <uint32_t>found
+                    self.stems[found] = number
+                    self.values[found] = 0
+                    found += 1
+                if stem.place != NONE:
+                    self.values[stem.place] += share
+        for k in range(found):
+            self.values[k] *= idf(documents.live, documents.lexicon.stems[self.stems[k]].documents)
+        return <int>found
+
+    cdef int64_t nbytes(self) noexcept:
+        return (
+            self.counts_capacity * 8 + self.touched_capacity * 4 + self.session_capacity * 4
+            + self.touched_sessions_capacity * 4 + self.session_scores_capacity * 8
+            + self.stem_capacity * 4 + self.value_capacity * 8
+        )
+
+
+cdef inline double mean_length(Documents documents, const Recipe* recipe) noexcept:
+    cdef double total = documents.lead_total + recipe.body * <double>documents.body_total + \
+        recipe.caption * <double>documents.caption_total
+    return max(1e-9, total / max(documents.live, 1))
+
+
+cdef inline void clear(Matching matching) noexcept:
+    cdef Py_ssize_t i
+    for i in range(matching.touched_count):
+        matching.counts[matching.touched[i]] = 0
+
+
+cdef inline double saturated(uint64_t count, const Lengths* lengths, const Recipe* recipe, double rest,
+                             double share) noexcept nogil:
+    cdef double times = (count & FIELD_MASK) + recipe.body * (count >> BODY_SHIFT) + \
+        recipe.caption * (count >> CAPTION_SHIFT & FIELD_MASK)
+    cdef double length = lengths.lead + recipe.body * lengths.body + recipe.caption * lengths.caption
+    return times / (times + rest + share * length)
+
+
+cdef void score_words(Matching matching, Documents documents, const Recipe* recipe, Cell* cells, double rest,
+                      double share, double worth, uint64_t bit) noexcept:
+    cdef Py_ssize_t i
+    cdef uint32_t doc
+    for i in range(matching.touched_count):
+        doc = matching.touched[i]
+        cells[doc].mask |= bit
+        cells[doc].words += <float>(worth * saturated(
+            matching.counts[doc], &documents.lengths[doc], recipe, rest, share))
+
+
+cdef void score_feedback(Matching matching, Documents documents, const Recipe* recipe, Cell* cells, double rest,
+                         double share, double worth) noexcept:
+    cdef Py_ssize_t i
+    cdef uint32_t doc
+    for i in range(matching.touched_count):
+        doc = matching.touched[i]
+        cells[doc].feedback += <float>(worth * saturated(
+            matching.counts[doc], &documents.lengths[doc], recipe, rest, share))
+
+
+cdef int best_documents(Documents documents, const Cell* cells, double grams, int wanted, uint32_t* best,
+                        double* weight) noexcept:
+    """Find the best documents by words and 4-grams and the share of each in their sum; return how many."""
+    cdef Py_ssize_t doc
+    cdef double score, least = 0, total = 0
+    cdef int count = 0, i
+    if wanted < 1:
+        return 0
+    for doc in range(documents.n):
+        score = cells[doc].words + grams * cells[doc].grams
+        if score <= 0 or (count == wanted and rounded(score) <= least):
+            continue
+        i = count if count < wanted else wanted - 1
+        while i > 0 and rounded(weight[i - 1]) < rounded(score):
+            weight[i] = weight[i - 1]
+            best[i] = best[i - 1]
+            i -= 1
+        weight[i] = score
+        best[i] = <uint32_t>doc
+        count = min(count + 1, wanted)
+        least = rounded(weight[count - 1])
+    for i in range(count):
+        total += weight[i]
+    for i in range(count):
+        weight[i] /= total
+    return count
+
+
+cdef int most_typical(Lexicon lexicon, const uint32_t* stems, const double* values, int found, int wanted,
+                      uint32_t* chosen, double* value) except -1:
+    """Choose the stems with the highest values, in the order of the alphabet where these are equal."""
+    cdef int count = 0, k, i
+    if wanted < 1:
+        return 0
+    for k in range(found):
+        if count == wanted and not ahead(lexicon, values[k], stems[k], value[count - 1], chosen[count - 1]):
+            continue
+        i = count if count < wanted else wanted - 1
+        while i > 0 and ahead(lexicon, values[k], stems[k], value[i - 1], chosen[i - 1]):
+            value[i] = value[i - 1]
+            chosen[i] = chosen[i - 1]
+            i -= 1
+        value[i] = values[k]
+        chosen[i] = stems[k]
+        count = min(count + 1, wanted)
+    return count
+
+
+cdef inline bint ahead(Lexicon lexicon, double value, uint32_t stem, double other, uint32_t beside) except -1:
+    if abs(value - other) > 1e-9 * max(value, other):
+        return value > other
+    return lexicon.stem_text(stem) < lexicon.stem_text(beside)

@@ -1,0 +1,32 @@
+cdef struct Recipe:
+    float k1
+    float b
+    float session_b
+    float body
+    float caption
+    float question_word
+    float grams
+    float pairs
+    float feedback
+    float feedback_documents
+    float feedback_terms
+    float previous
+    float next
+    float second_previous
+    float second_next
+    float long_turn
+    float long_turn_tokens
+    float assistant
+    float assistant_asked
+    float speaker
+    float session
+    float time
+    float time_days
+    float mentions
+    float when
+    float number
+    float question
+    float instruction
+    float coverage
+
+cdef int read_recipe(object weights, Recipe* recipe) except -1

@@ -1,0 +1,3 @@
+from typing import Final
+
+RECIPE: Final[dict[str, float]]

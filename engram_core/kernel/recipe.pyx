@@ -1,0 +1,125 @@
+# cython: language_level=3
+"""Name every weight of the text score, with its default, and read the weights of one question.
+
+Driven by the index; policies set the weights by these names. Scores are normalised by the question's own total, so a
+weight means the same for every question: 1 is about the score of a short text that holds all of its words.
+"""
+
+RECIPE = {
+    # Words: BM25F over the fields of a text.
+    "k1": 1.2,  # how soon more occurrences of a word stop to count
+    "b": 0.4,  # how much a long text pays for its length
+    "body": 0.2,  # a word behind the lead of a long text, against one in the lead
+    "caption": 0.75,  # a word of a picture's caption
+    "question_word": 0.4,  # a question's word that only shapes it ("kind", "often")
+    # What is added to the words.
+    "grams": 0.5,  # character 4-grams, which forgive spelling
+    "pairs": 0.45,  # neighbouring words found as neighbours
+    "feedback": 0.9,  # words typical of the best texts
+    "feedback_documents": 3,
+    "feedback_terms": 20,
+    "coverage": 0.1,  # the squared share of the question's words found here or in a neighbour
+    # Who speaks.
+    "assistant": 0.3,  # factor on an assistant's turn in chats of user and assistant
+    "assistant_asked": 0.6,  # the same when the question asks what "you" said
+    "speaker": 0.45,  # the one speaker the question names
+    "instruction": 0.2,  # a standing wish ("always", "I prefer")
+    "question": 0.3,  # taken from a turn that only asks
+    # What stands around it: shares of the neighbours' scores, across a change of speaker.
+    "previous": 0.35,
+    "next": 0.2,
+    "second_previous": 0.2,
+    "second_next": 0.3,
+    "long_turn": 0.6,  # how much of that a long turn receives
+    "long_turn_tokens": 80,  # a turn that costs more is long
+    "session": 0.45,  # the session's own BM25 against the best session's
+    "session_b": 0.6,
+    # Time.
+    "time": 0.6,  # dated in the asked interval
+    "time_days": 30,  # over which that fades
+    "mentions": 0.35,  # speaks of the asked interval
+    "when": 0.3,  # holds a time, when the question asks for one
+    "number": 0.2,  # holds a number, when the question asks for one
+}
+
+cdef Recipe defaults
+
+
+cdef int read_recipe(object weights, Recipe* recipe) except -1:
+    """Fill the recipe with the defaults and, over them, the given weights."""
+    recipe[0] = defaults
+    if weights is None:
+        return 0
+    for name, value in weights.items():
+        if name not in RECIPE:
+            raise ValueError(f"weights has {name!r}; allowed are {', '.join(sorted(RECIPE))}")
+        if not 0 <= value <= 1000:
+            raise ValueError(f"weights.{name} is {value!r}; it must be a number from 0 to 1000")
+        put(recipe, name, value)
+    return 0
+
+
+cdef int put(Recipe* recipe, str name, float value) except -1:
+    if name == "k1":
+        recipe.k1 = value
+    elif name == "b":
+        recipe.b = value
+    elif name == "session_b":
+        recipe.session_b = value
+    elif name == "body":
+        recipe.body = value
+    elif name == "caption":
+        recipe.caption = value
+    elif name == "question_word":
+        recipe.question_word = value
+    elif name == "grams":
+        recipe.grams = value
+    elif name == "pairs":
+        recipe.pairs = value
+    elif name == "feedback":
+        recipe.feedback = value
+    elif name == "feedback_documents":
+        recipe.feedback_documents = value
+    elif name == "feedback_terms":
+        recipe.feedback_terms = value
+    elif name == "previous":
+        recipe.previous = value
+    elif name == "next":
+        recipe.next = value
+    elif name == "second_previous":
+        recipe.second_previous = value
+    elif name == "second_next":
+        recipe.second_next = value
+    elif name == "long_turn":
+        recipe.long_turn = value
+    elif name == "long_turn_tokens":
+        recipe.long_turn_tokens = value
+    elif name == "assistant":
+        recipe.assistant = value
+    elif name == "assistant_asked":
+        recipe.assistant_asked = value
+    elif name == "speaker":
+        recipe.speaker = value
+    elif name == "session":
+        recipe.session = value
+    elif name == "time":
+        recipe.time = value
+    elif name == "time_days":
+        recipe.time_days = value
+    elif name == "mentions":
+        recipe.mentions = value
+    elif name == "when":
+        recipe.when = value
+    elif name == "number":
+        recipe.number = value
+    elif name == "question":
+        recipe.question = value
+    elif name == "instruction":
+        recipe.instruction = value
+    elif name == "coverage":
+        recipe.coverage = value
+    return 0
+
+
+for name, value in RECIPE.items():
+    put(&defaults, name, value)

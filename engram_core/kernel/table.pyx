@@ -1,0 +1,344 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""What selection needs to know of every memory of one owner, in compact arrays, and the selection itself.
+
+A memory is a *document* with the number that the owner's TextIndex gave it. ``select`` finds the best of a kind by the
+weighted sum of its signals and touches, without a query, only the newest; with one, each memory's text score once.
+Driven by recall/index.py; a plain-Python twin lives in the tests.
+"""
+
+from libc.math cimport exp2
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memset
+
+from engram_core.kernel.index cimport Scores
+
+DEF KINDS = 5
+DEF FORMS = 4
+SIGNALS = ("relevance", "recency", "importance", "cues", "layer")
+NEVER = -(1 << 62)
+ALWAYS = 1 << 62
+
+cdef struct Doc:
+    int64_t seq
+    int64_t ts
+    int64_t start          # valid from, or when an episode begins
+    int64_t end            # valid to, expires at, or when an episode ends
+    uint64_t fold
+    float importance
+    int32_t group          # session of an event, run of an insight, task type of a procedure
+    int32_t cues           # offset of its cue ids in the pool
+    int32_t ncues
+    int32_t cost[8]        # tokens of each form, as an inner and as a last item
+    uint8_t kind
+    uint8_t status         # 0 eligible, else why it never is
+    uint8_t alive
+    uint8_t pinned
+    uint8_t forms
+
+
+cdef struct List:
+    int32_t* items
+    Py_ssize_t n
+    Py_ssize_t room
+
+
+cdef int push(List* list, int32_t value) except -1:
+    cdef Py_ssize_t room
+    cdef int32_t* items
+    if list.n == list.room:
+        room = list.room * 2 if list.room else 16
+        items = <int32_t*>realloc(list.items, room * sizeof(int32_t))
+        if items == NULL:
+            raise MemoryError()
+        list.items, list.room = items, room
+    list.items[list.n] = value
+    list.n += 1
+    return 0
+
+
+cdef class Selection:
+    """The candidates of one kind, best first: document numbers, scores, and each signal's value (5 a candidate)."""
+    cdef public list docs, scores, signals
+    cdef public dict filtered
+    cdef public int total, not_ranked
+
+    def __init__(self):
+        self.docs, self.scores, self.signals, self.filtered = [], [], [], {}
+        self.total = self.not_ranked = 0
+
+
+cdef class Table:
+    """The compact facts about an owner's memories. Not safe for two threads at once."""
+    cdef Doc* docs
+    cdef Py_ssize_t n, room
+    cdef List eligible[KINDS]
+    cdef List timed[KINDS]
+    cdef Py_ssize_t stale[KINDS]
+    cdef Py_ssize_t counts[KINDS][8]
+    cdef List pool
+    cdef public Py_ssize_t live
+
+    def __cinit__(self):
+        self.docs = NULL
+        self.n = self.room = self.live = 0
+        memset(self.eligible, 0, sizeof(self.eligible))
+        memset(self.timed, 0, sizeof(self.timed))
+        memset(self.stale, 0, sizeof(self.stale))
+        memset(self.counts, 0, sizeof(self.counts))
+        memset(&self.pool, 0, sizeof(self.pool))
+
+    def __dealloc__(self):
+        cdef int kind
+        free(self.docs)
+        free(self.pool.items)
+        for kind in range(KINDS):
+            free(self.eligible[kind].items)
+            free(self.timed[kind].items)
+
+    @property
+    def size(self):
+        return self.n
+
+    @property
+    def nbytes(self):
+        cdef Py_ssize_t held = self.room * sizeof(Doc) + self.pool.room * sizeof(int32_t)
+        cdef int kind
+        for kind in range(KINDS):
+            held += (self.eligible[kind].room + self.timed[kind].room) * sizeof(int32_t)
+        return held
+
+    def add(self, int kind, *, long long seq, long long ts, int status, double importance, long long start=NEVER,
+            long long end=ALWAYS, int group=-1, uint64_t fold=0, bint pinned=False, cues=(), costs=()):
+        """Add a memory and return its document number, the next one. ``costs`` are up to four (inner, last) pairs."""
+        cdef Doc* doc
+        cdef Py_ssize_t room
+        cdef int at
+        if not 0 <= kind < KINDS or not 0 <= status < 8:
+            raise ValueError("kind or status out of range")
+        if self.n == self.room:
+            room = self.room * 2 if self.room else 64
+            doc = <Doc*>realloc(self.docs, room * sizeof(Doc))
+            if doc == NULL:
+                raise MemoryError()
+            self.docs, self.room = doc, room
+        doc = &self.docs[self.n]
+        memset(doc, 0, sizeof(Doc))
+        doc.kind, doc.status, doc.alive, doc.pinned = kind, status, 1, pinned
+        doc.seq, doc.ts, doc.start, doc.end = seq, ts, start, end
+        doc.importance, doc.group, doc.fold = importance, group, fold
+        doc.cues, doc.ncues = <int32_t>self.pool.n, <int32_t>len(cues)
+        for cue in cues:
+            push(&self.pool, cue)
+        self._set_costs(doc, costs)
+        self.counts[kind][status] += 1
+        self.live += 1
+        if status == 0:
+            push(&self.eligible[kind], <int32_t>self.n)
+            if start != NEVER or end != ALWAYS:
+                push(&self.timed[kind], <int32_t>self.n)
+        self.n += 1
+        return self.n - 1
+
+    cdef int _set_costs(self, Doc* doc, costs) except -1:
+        cdef int at = 0
+        for inner, last in costs:
+            if at == FORMS:
+                break
+            doc.cost[2 * at], doc.cost[2 * at + 1] = inner, last
+            at += 1
+        doc.forms = at
+        return 0
+
+    def remove(self, Py_ssize_t number):
+        """Forget the memory; its number is never used again."""
+        cdef Doc* doc = self._doc(number)
+        self.counts[doc.kind][doc.status] -= 1
+        self.live -= 1
+        doc.alive = 0
+        if doc.status == 0:
+            self.stale[doc.kind] += 1
+            if self.stale[doc.kind] * 2 > self.eligible[doc.kind].n:
+                self._compact(doc.kind)
+
+    cdef void _compact(self, int kind) noexcept:
+        cdef List* both[2]
+        cdef Py_ssize_t i, kept
+        cdef int which
+        both[0], both[1] = &self.eligible[kind], &self.timed[kind]
+        for which in range(2):
+            kept = 0
+            for i in range(both[which].n):
+                if self.docs[both[which].items[i]].alive:
+                    both[which].items[kept] = both[which].items[i]
+                    kept += 1
+            both[which].n = kept
+        self.stale[kind] = 0
+
+    cdef Doc* _doc(self, Py_ssize_t number) except NULL:
+        if not 0 <= number < self.n or not self.docs[number].alive:
+            raise ValueError(f"no memory has the number {number}")
+        return &self.docs[number]
+
+    def costs(self, Py_ssize_t number):
+        """Return the (inner, last) tokens of each form."""
+        cdef Doc* doc = self._doc(number)
+        return [(doc.cost[2 * i], doc.cost[2 * i + 1]) for i in range(doc.forms)]
+
+    def set_costs(self, Py_ssize_t number, costs):
+        """Replace the tokens of the memory's forms."""
+        self._set_costs(self._doc(number), costs)
+
+    def set_pinned(self, Py_ssize_t number, bint pinned):
+        """Mark the memory as pinned or not."""
+        self._doc(number).pinned = pinned
+
+    def about(self, Py_ssize_t number):
+        """Return (kind, seq, ts, status, pinned, fold, group, start, end, importance) of a memory."""
+        cdef Doc* doc = self._doc(number)
+        return (doc.kind, doc.seq, doc.ts, doc.status, bool(doc.pinned), doc.fold, doc.group, doc.start, doc.end,
+                doc.importance)
+
+    def alive(self, Py_ssize_t number):
+        """Tell whether the number still names a memory."""
+        return 0 <= number < self.n and bool(self.docs[number].alive)
+
+    def status_counts(self, int kind):
+        """Return how many memories of the kind have each status."""
+        return [self.counts[kind][status] for status in range(8)]
+
+    def select(self, int kind, int k, *, long long now, tuple weights, double half_life, double layer,
+               Scores scores=None, cues=(), int ncues=0, range_=None, groups=None, subset=None, bint moments=False,
+               long long oldest=NEVER):
+        """Return the best ``k`` eligible memories of the kind.
+
+        ``weights`` are those of the five signals; ``half_life`` in ms; ``layer`` the layer signal's value. ``scores`` of the
+        text index make the relevance. ``cues`` are the ids and ``ncues`` the number of all cues asked for, with the
+        time range ``range_`` as one of them. ``groups`` allows only memories of these groups, ``subset`` only these
+        documents, ``oldest`` only what did not end before. ``moments``: the kind's start and end are when it happened,
+        not when it is valid. Without scores and cues only the newest ``k`` are looked at.
+        """
+        cdef double w_rel = weights[0], w_rec = weights[1], w_imp = weights[2], w_cue = weights[3], w_lay = weights[4]
+        cdef double most = w_rec + w_imp + w_cue + w_lay * layer, rel, rec, cue, total, threshold
+        cdef bint ranked = scores is not None or ncues > 0
+        cdef const float* raw = NULL
+        cdef Py_ssize_t raw_n = 0, i, count, found = 0, dated = 0, old = 0, other = 0
+        cdef int32_t number
+        cdef Doc* doc
+        cdef double[:] values
+        cdef set cue_set = set(cues)
+        cdef Selection selection = Selection()
+        cdef list heap = []
+        cdef const int32_t* items = self.eligible[kind].items
+        cdef List chosen
+        cdef long long range_start = NEVER, range_end = ALWAYS
+        from heapq import heappush, heapreplace
+        memset(&chosen, 0, sizeof(List))
+        if scores is not None:
+            raw, raw_n = scores.data, scores.n
+        if range_ is not None:
+            range_start, range_end = range_
+        count = self.eligible[kind].n
+        if subset is not None:
+            for number in subset:
+                if 0 <= number < self.n and self.docs[number].alive:
+                    selection.total += 1
+                    if self.docs[number].status == 0:
+                        push(&chosen, number)
+                    else:
+                        name = self.docs[number].status
+                        selection.filtered[name] = selection.filtered.get(name, 0) + 1
+            items, count = chosen.items, chosen.n
+        try:
+            for i in range(count - 1, -1, -1):
+                number = items[i]
+                doc = &self.docs[number]
+                if not doc.alive:
+                    continue
+                if not moments and (doc.start > now or doc.end < now):
+                    if subset is not None:
+                        dated += 1
+                    continue
+                if moments and oldest != NEVER and (doc.end if doc.end != ALWAYS else doc.start) < oldest:
+                    old += 1
+                    continue
+                if groups is not None and doc.group not in groups:
+                    other += 1
+                    continue
+                rel = 0.0
+                if raw != NULL and number < raw_n and raw[number] > 0:
+                    rel = raw[number]
+                    rel = rel / (1.0 + rel)
+                if len(heap) == k:
+                    threshold = heap[0][0]
+                    if w_rel * rel + most <= threshold:
+                        continue
+                rec = 1.0 if doc.ts >= now or half_life <= 0 else exp2((<double>(doc.ts - now)) / half_life)
+                cue = 0.0
+                if ncues:
+                    cue = self._cue(doc, cue_set, ncues, range_ is not None, range_start, range_end)
+                total = w_rel * rel + w_rec * rec + w_imp * doc.importance + w_cue * cue + w_lay * layer
+                entry = (total, doc.seq, number, rel, rec, <double>doc.importance, cue)
+                if len(heap) < k:
+                    heappush(heap, entry)
+                elif total > threshold or (total == threshold and doc.seq > heap[0][1]):
+                    heapreplace(heap, entry)
+                if not ranked and len(heap) == k:
+                    break
+        finally:
+            free(chosen.items)
+        self._account(selection, kind, subset is not None, now, moments, oldest, groups, dated, old, other, len(heap))
+        heap.sort(reverse=True)
+        for entry in heap:
+            selection.docs.append(entry[2])
+            selection.scores.append(entry[0])
+            selection.signals.append((entry[3], entry[4], entry[5], entry[6], layer))
+        return selection
+
+    cdef double _cue(self, Doc* doc, set cues, int ncues, bint ranged, long long start, long long end):
+        cdef int hits = 0, i
+        cdef long long from_ = doc.ts, to = doc.ts
+        for i in range(doc.ncues):
+            if self.pool.items[doc.cues + i] in cues:
+                hits += 1
+        if ranged:
+            if doc.start != NEVER:
+                from_ = doc.start
+                to = doc.end if doc.end != ALWAYS else doc.start
+            if from_ <= end and to >= start:
+                hits += 1
+        return <double>min(hits, ncues) / ncues
+
+    cdef int _account(self, Selection selection, int kind, bint part, long long now, bint moments, long long oldest,
+                      groups, Py_ssize_t dated, Py_ssize_t old, Py_ssize_t other, Py_ssize_t kept) except -1:
+        """Count what was filtered and why, so that the counts add up to all memories of the kind."""
+        cdef Py_ssize_t i
+        cdef Doc* doc
+        cdef int status
+        if not part:
+            for status in range(8):
+                selection.total += self.counts[kind][status]
+                if status and self.counts[kind][status]:
+                    selection.filtered[status] = self.counts[kind][status]
+            dated = old = other = 0
+            if groups is not None or (moments and oldest != NEVER):
+                for i in range(self.eligible[kind].n):
+                    doc = &self.docs[self.eligible[kind].items[i]]
+                    if not doc.alive:
+                        continue
+                    if not moments and (doc.start > now or doc.end < now):
+                        dated += 1
+                    elif moments and oldest != NEVER and (doc.end if doc.end != ALWAYS else doc.start) < oldest:
+                        old += 1
+                    elif groups is not None and doc.group not in groups:
+                        other += 1
+            elif not moments:
+                for i in range(self.timed[kind].n):
+                    doc = &self.docs[self.timed[kind].items[i]]
+                    if doc.alive and (doc.start > now or doc.end < now):
+                        dated += 1
+        for name, number in (("validity", dated), ("time_window", old), ("task_type", other)):
+            if number:
+                selection.filtered[name] = number
+        selection.not_ranked = selection.total - kept - sum(selection.filtered.values())
+        return 0

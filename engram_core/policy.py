@@ -1,0 +1,176 @@
+"""Policies: what a purpose shows, how much room each section gets, and every weight of recall. One model per TOML table.
+
+The shipped ``config/policies/default.toml`` lists every field with its default; a named policy overrides single ones.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engram_core.errors import BadInput, ConfigError, EngramError, nearest
+from engram_core.models import build
+
+SECTIONS = ("working_state", "rolling_summary", "key_quotes", "conversation_window", "open_loops", "last_tool_evidence",
+            "facts", "preferences", "procedures", "episodes", "insights", "citations")
+"""The sections of a packet, also the names that ``budget.per_section`` knows."""
+PURPOSES = ("planner", "tool", "responder")
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=10_000)]
+
+
+class Table(BaseModel):
+    """A TOML table that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Weights(Table):
+    """What each signal counts for a kind of memory; without any cue the relevance is spread over the others."""
+
+    relevance: Weight = 1.0
+    recency: Weight = 0.1
+    importance: Weight = 0.2
+    cues: Weight = 0.3
+    layer: Weight = 0.05
+    use: Weight = 0.0
+
+
+class Section(Table):
+    """How a purpose treats a section: ``share`` of the budget, most items, shortest form, place in the filling order."""
+
+    share: Share = 0.0
+    max_items: Count | None = None
+    max_form: Literal["full", "short", "reference"] = "short"
+    order: Annotated[int, Field(ge=0, le=99)] = 50
+    show: bool = True
+
+
+class Purpose(Table):
+    """What one purpose shows and how it weighs; ``state`` are the fields of the working state it shows."""
+
+    sections: dict[Literal["working_state", "rolling_summary", "key_quotes", "conversation_window", "open_loops",
+                           "last_tool_evidence", "facts", "preferences", "procedures", "episodes", "insights",
+                           "citations"], Section] = {}
+    weights: dict[Literal["event", "fact", "episode", "procedure", "insight"], Weights] = {}
+    state: list[Literal["goal", "plan", "slots", "constraints", "decisions", "risks"]] = ["goal", "slots", "constraints"]
+    insights: Literal["none", "validated", "unrejected"] = "none"
+
+
+class Policy(Table):
+    """A whole policy."""
+
+    max_total_candidates: Annotated[int, Field(ge=1, le=10_000)] = 100
+    max_facts: Count = 30
+    max_procedures: Count = 5
+    max_episodes: Count = 20
+    max_insights: Count = 10
+    max_key_quotes: Count = 10
+    conversation_window: Count = 5
+    episode_time_window_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    last_tool_evidence_limit: Count = 3
+    include_conversation_window: bool = False
+    include_insights_in_tool: bool = False
+    allow_insights_in_responder: bool = False
+    split_preferences: bool = False
+    cost_exponent: Annotated[float, Field(ge=0, le=2)] = 0.4
+    stable_share: Share = 0.3
+    half_life_days: dict[Literal["event", "fact", "episode", "procedure", "insight"],
+                         Annotated[float, Field(gt=0, le=100_000)]] = {
+        "event": 30.0, "fact": 180.0, "episode": 60.0, "procedure": 365.0, "insight": 14.0}
+    recipe: dict[str, Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]] = {}
+    purposes: dict[Literal["planner", "tool", "responder"], Purpose] = {}
+
+
+def parse(text: str, path: str) -> dict[str, Any]:
+    """Read a policy file's TOML; raise ConfigError naming the file and the line."""
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}", hint="`engram policy check` tells when it is right") from None
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return the base with single fields replaced; tables are merged, everything else is replaced."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        out[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return out
+
+
+def checked(table: dict[str, Any], source: str, *, recipe: tuple[str, ...] = ()) -> Policy:
+    """Make the policy from a merged table; raise ConfigError naming source, field, value and what is allowed."""
+    try:
+        policy = build(Policy, table, "policy")
+    except BadInput as error:
+        raise ConfigError(f"{source}: {error.message}", hint=error.hint or "`engram policy show default` lists every field") from None
+    for name in policy.recipe:
+        if recipe and name not in recipe:
+            near = nearest(name, list(recipe))
+            raise ConfigError(f"{source}: policy.recipe has the unknown weight {name!r}; known are {', '.join(recipe)}",
+                              hint=f"did you mean {near}?" if near else "remove it")
+    return policy
+
+
+class Policies:
+    """The named policies of some folders, the earlier folder winning; files are read again when they change."""
+
+    def __init__(self, folders: list[str], *, recipe: tuple[str, ...] = ()) -> None:
+        self._folders = folders
+        self._recipe = recipe
+        self._cache: dict[str, tuple[int, dict[str, Any]]] = {}
+
+    def names(self) -> dict[str, str]:
+        """Return the known policies and their files."""
+        found: dict[str, str] = {}
+        for folder in self._folders:
+            for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+                if name.endswith(".toml"):
+                    found.setdefault(name[:-5], os.path.join(folder, name))
+        return found
+
+    def table(self, name: str) -> dict[str, Any]:
+        """Return the policy's own fields as written; raise NotFound-like BadInput for an unknown name."""
+        path = next((one for one in (os.path.join(folder, name + ".toml") for folder in self._folders)
+                     if os.path.isfile(one)), None)
+        if path is None or "/" in name:
+            known = sorted(self.names())
+            near = nearest(name, known)
+            raise BadInput(f"policy_id is {name!r}; known are {', '.join(known)}",
+                           hint=f"did you mean {near}?" if near else "`engram policy list` shows them")
+        stamp = os.stat(path).st_mtime_ns
+        cached = self._cache.get(path)
+        if cached is None or cached[0] != stamp:
+            with open(path, encoding="utf-8") as file:
+                cached = self._cache[path] = (stamp, parse(file.read(), path))
+        return cached[1]
+
+    def load(self, name: str, overrides: dict[str, Any]) -> Policy:
+        """Return the named policy over the default one, with the request's overrides over both.
+
+        An unknown name with overrides is a label over the default policy; alone it is an error.
+        """
+        base = self.table("default")
+        if name != "default":
+            try:
+                base = merged(base, self.table(name))
+            except BadInput:
+                if not overrides:
+                    raise
+        if not overrides:
+            return checked(base, f"policy {name}", recipe=self._recipe)
+        try:
+            return checked(merged(base, overrides), f"policy {name}", recipe=self._recipe)
+        except ConfigError as error:
+            raise _as_request(error) from None
+
+
+def _as_request(error: EngramError) -> BadInput:
+    return BadInput(error.message, hint=error.hint)

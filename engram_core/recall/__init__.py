@@ -1,0 +1,1 @@
+"""Recall: which memories a request needs, ranked, fitted to the budget, explained and rendered."""

@@ -1,0 +1,59 @@
+"""Build a packet: from a checked request to composed lines and their explanation. Driven by the daemon's handlers.
+
+Same store, same request, same ``now``: same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from engram_core._version import __version__
+from engram_core.errors import BadInput
+from engram_core.recall.budget import Counter, spend
+from engram_core.recall.compose import Composed, compose
+from engram_core.recall.gather import Question, Taken, gather
+from engram_core.values import check_ms, dump_json, parse_time
+
+if TYPE_CHECKING:
+    from engram_core.packet import PacketRequest
+    from engram_core.policy import Policy
+    from engram_core.recall.index import IndexCache
+    from engram_core.scope import Scope
+    from engram_core.store.reads import Reads
+
+
+def moment(value: Any, clock_ms: int) -> int:
+    """Return the moment a request is for; the clock's when it names none."""
+    if value is None:
+        return clock_ms
+    return check_ms("now", value) if type(value) is int else parse_time("now", value)
+
+
+def make_question(scope: Scope, request: PacketRequest, policy: Policy, now_ms: int) -> Question:
+    """Join request and policy; raise BadInput when the policy says nothing about the purpose."""
+    purpose = policy.purposes.get(request.purpose)
+    if purpose is None:
+        raise BadInput(f"policy {request.policy_id!r} has no purpose {request.purpose!r}",
+                       hint=f"known are {', '.join(policy.purposes)}")
+    text = " ".join(part for part in (request.query or "", *request.cues.keywords) if part).strip()
+    span = None
+    if request.cues.time_range is not None:
+        start, end = request.cues.time_range.bounds()
+        span = (-(1 << 62) if start is None else start, 1 << 62 if end is None else end)
+    return Question(scope, request, policy, purpose, now_ms, text, bool(text), tuple(text.split()), span)
+
+
+def build_packet(question: Question, reads: Reads, cache: IndexCache, counter: Counter, *,
+                 exclude: Taken = frozenset()) -> Composed:
+    """Gather, spend and compose."""
+    found = gather(question, reads, cache, exclude)
+    spent = spend(found, counter, reads)
+    return compose(found, spent, reads, _build_id(question, [(level, one.revision) for level, one in found.layers], counter))
+
+
+def _build_id(question: Question, revisions: list[tuple[str, int]], counter: Counter) -> str:
+    request = question.request.model_dump(mode="json", exclude={"persist", "now"})
+    text = dump_json([question.scope, request, revisions, question.policy.model_dump(mode="json"), question.now_ms,
+                      counter.tokenizer.name, counter.form, __version__])
+    return "b_" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()

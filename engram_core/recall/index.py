@@ -1,0 +1,282 @@
+"""The recall index of one layer owner: texts, selection facts and ids of its memories, kept fresh by revision.
+
+Built from the store at first use, brought up to date before every read, dropped when memory is short. Driven by gather.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from engram_core.kernel.index import TextIndex
+from engram_core.kernel.table import ALWAYS, NEVER, Table
+from engram_core.recall import timex
+from engram_core.recall.forms import fold
+from engram_core.recall.items import short_forms
+from engram_core.values import day_of
+
+if TYPE_CHECKING:
+    from engram_core.store.reads import Reads
+    from engram_core.store.transaction import Owner
+    from engram_core.tokens import Tokenizer
+
+KINDS = ("event", "fact", "episode", "procedure", "insight")
+STATUSES: dict[str, tuple[str, ...]] = {
+    "event": ("", "not_a_turn"), "fact": ("", "superseded"), "episode": ("",), "procedure": ("",),
+    "insight": ("", "rejected", "expired"),
+}
+"""Why a memory of a kind is never a candidate, by its status in the table."""
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "event": ("seq", "tokens", "pinned", "line", "session_id", "run_id", "event_id", "ts", "body"),
+    "fact": ("seq", "tokens", "pinned", "body", "fact_id", "version", "fact_key", "status", "valid_from", "valid_to",
+             "updated_at"),
+    "episode": ("seq", "tokens", "pinned", "body", "episode_id", "starts", "ends"),
+    "procedure": ("seq", "tokens", "pinned", "body", "procedure_id", "task_type", "priority", "updated_at"),
+    "insight": ("seq", "tokens", "pinned", "body", "id", "session_id", "run_id", "validation_state", "expires", "ended",
+                "created_at"),
+}
+_LEVELS = {"raw": 0.5, "phase_summary": 0.6, "milestone": 0.8, "theme": 0.7}
+_STATES = {"validated": 1.0, "testing": 0.75, "unvalidated": 0.5, "rejected": 0.0}
+
+
+def text_of(value: Any) -> str:
+    """Return the words of any JSON value, keys included, for the text index."""
+    if type(value) is str:
+        return value
+    if type(value) is dict:
+        return ", ".join(f"{key}: {text_of(one)}" for key, one in value.items())
+    if type(value) is list:
+        return ", ".join(text_of(one) for one in value)
+    return "" if value is None else json.dumps(value)
+
+
+class OwnerIndex:
+    """Everything recall needs of one owner's memories but their text; ``revision`` is the newest change it has seen."""
+
+    def __init__(self, owner: Owner, tokenizer: Tokenizer, language: str) -> None:
+        self.owner = owner
+        self.revision = -1
+        self.table = Table()
+        self.ids: list[str] = []
+        self.sessions: dict[str, list[int]] = {}
+        self.runs: dict[tuple[str, str], list[int]] = {}
+        self.versions: dict[int, int] = {}
+        self.keys: dict[int, str] = {}
+        self.disputed: set[int] = set()
+        self.applies: dict[int, frozenset[str]] = {}
+        self.types: dict[int, str] = {}
+        self._tokenizer = tokenizer
+        self._language = language
+        self._text: TextIndex | None = None
+        self._docs: list[dict[int, int]] = [{} for _ in KINDS]
+        self._names: dict[str, int] = {}
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The tokenizer whose counts the table holds."""
+        return self._tokenizer.name
+
+    @property
+    def text(self) -> TextIndex:
+        """The text index, in step with the table."""
+        if self._text is None:
+            self._text = TextIndex(self._language)
+        return self._text
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, ids estimated."""
+        return int(self.table.nbytes) + int(self.text.nbytes) + 160 * len(self.ids)
+
+    def doc(self, kind: str, seq: int) -> int | None:
+        """Return the document number of a memory."""
+        return self._docs[KINDS.index(kind)].get(seq)
+
+    def name(self, word: str) -> int:
+        """Return the number of a cue, session or task type, -1 for one never seen."""
+        return self._names.get(word, -1)
+
+    def refresh(self, reads: Reads) -> None:
+        """Bring the index to the store's revision."""
+        current = reads.revision(self.owner)
+        if current == self.revision:
+            return
+        if self.revision < 0:
+            for kind in KINDS:
+                self._load(reads, kind, None)
+        else:
+            touched: dict[str, dict[int, str]] = {}
+            for change in reads.changes(self.owner, self.revision):
+                if change.kind in KINDS:
+                    touched.setdefault(change.kind, {})[change.seq] = change.op
+                current = max(current, change.revision)
+            for kind, ops in touched.items():
+                gone = [seq for seq, op in ops.items() if op == "forget"]
+                for seq in gone:
+                    self._remove(KINDS.index(kind), seq)
+                self._load(reads, kind, sorted(seq for seq, op in ops.items() if op != "forget"))
+        self.revision = current
+
+    def _load(self, reads: Reads, kind: str, seqs: list[int] | None) -> None:
+        add = {"event": self._event, "fact": self._fact, "episode": self._episode, "procedure": self._procedure,
+               "insight": self._insight}[kind]
+        number = KINDS.index(kind)
+        for row in sorted(reads.memories(kind, self.owner, COLUMNS[kind], seqs)):
+            known = self._docs[number].get(row[0])
+            if known is not None:
+                if kind == "event":  # only its pin can change, and its place in the dialogue must not
+                    self.table.set_pinned(known, bool(row[2]))
+                    continue
+                self._remove(number, row[0])
+            add(row)
+
+    def _remove(self, kind: int, seq: int) -> None:
+        doc = self._docs[kind].pop(seq, None)
+        if doc is None:
+            return
+        self.table.remove(doc)
+        self.text.remove(doc)
+        self.ids[doc] = ""
+        self.disputed.discard(doc)
+        self.keys.pop(doc, None)
+        self.versions.pop(doc, None)
+        self.applies.pop(doc, None)
+        self.types.pop(doc, None)
+
+    def _intern(self, words: list[str]) -> list[int]:
+        return [self._names.setdefault(word, len(self._names)) for word in words]
+
+    def _put(self, kind: str, row: tuple[Any, ...], id_: str, text: str, *, value: Any, ts: int, status: int = 0,
+             importance: float = 0.5, words: list[str] | None = None, group: str = "", speaker: str = "",
+             start: int | None = None, end: int | None = None) -> int:
+        seq, tokens, pinned, line = row[:4]
+        costs = [self._count_full(tokens, line)] if line else []
+        if kind != "event":
+            costs += [self.count(short) for _, short in short_forms(kind, value)]
+        folded = fold(text) if status == 0 and kind != "fact" else ""
+        intervals = timex.resolve(text[:2000], day_of(ts)) if status == 0 else []
+        doc = self.table.add(
+            KINDS.index(kind), seq=seq, ts=ts, status=status, importance=importance, pinned=bool(pinned),
+            start=NEVER if start is None else start, end=ALWAYS if end is None else end, costs=costs,
+            group=self._intern([group])[0] if group else -1, cues=self._intern(words or []),
+            fold=int.from_bytes(blake2b(folded.encode("utf-8", "replace"), digest_size=8).digest(), "big") if folded else 0)
+        self.text.add(text if status == 0 else "", session=group if kind == "event" else "", speaker=speaker,
+                      dialogue=kind == "event" and status == 0, ts_ms=ts, cost=costs[0][0] if costs else 0,
+                      intervals=intervals)
+        self.ids.append(id_)
+        self._docs[KINDS.index(kind)][seq] = doc
+        return doc
+
+    def count(self, line: str) -> tuple[int, int]:
+        """Count a line as an inner and as a last item of its section."""
+        return self._tokenizer.count(line + ",\n"), self._tokenizer.count(line + "\n")
+
+    def _count_full(self, tokens: str | None, line: str) -> tuple[int, int]:
+        if tokens is not None:
+            name, inner, last = tokens.split(":")
+            if name == self._tokenizer.name:
+                return int(inner), int(last)
+        return self.count(line)
+
+    def _event(self, row: tuple[Any, ...]) -> None:
+        line, session, _, id_, ts, body = row[3:]
+        turn = json.loads(line) if line else {}
+        words: list[str] = []
+        if '"tags":' in body or '"entities":' in body:
+            event = json.loads(body)
+            words = [*event.get("tags", ()), *event.get("entities", ())]
+        doc = self._put("event", row, id_, turn.get("quote", ""), value=None, ts=ts, status=0 if line else 1,
+                        words=words, group=session, speaker=turn.get("name") or turn.get("role", ""))
+        self.sessions.setdefault(session, []).append(doc)
+
+    def _fact(self, row: tuple[Any, ...]) -> None:
+        body, id_, version, key, status, start, end, ts = row[3:]
+        fact = json.loads(body)
+        text = f"{key}: {text_of(fact['value'])}" + (f". {fact['notes']}" if fact.get("notes") else "")
+        doc = self._put("fact", row, id_, text, value=fact, ts=ts, status=int(status == "deprecated"),
+                        importance=fact["confidence"], start=start, end=end)
+        self.keys[doc] = key
+        self.versions[doc] = version
+        if status == "disputed":
+            self.disputed.add(doc)
+
+    def _episode(self, row: tuple[Any, ...]) -> None:
+        body, id_, start, end = row[3:]
+        episode = json.loads(body)
+        words = [*episode.get("tags", ()), *episode.get("entities", ())]
+        text = " ".join([episode["summary"], *episode.get("highlights", ()), *words])
+        self._put("episode", row, id_, text, value=episode, ts=end if end is not None else start, words=words,
+                  importance=_LEVELS[episode.get("compression_level", "raw")], start=start, end=end)
+
+    def _procedure(self, row: tuple[Any, ...]) -> None:
+        body, id_, task, priority, ts = row[3:]
+        procedure = json.loads(body)
+        tags = [str(tag) for tag in _tags(procedure.get("applicability", {}))]
+        doc = self._put("procedure", row, id_, f"{task}: {text_of(procedure['content'])}", value=procedure, ts=ts,
+                        group=task, importance=min(1.0, max(0.0, 0.5 + priority / 20)), words=tags)
+        if tags:
+            self.applies[doc] = frozenset(tags)
+
+    def _insight(self, row: tuple[Any, ...]) -> None:
+        body, id_, session, run, state, expires, ended, ts = row[3:]
+        insight = json.loads(body)
+        status = 2 if ended else 1 if state == "rejected" else 0
+        doc = self._put("insight", row, id_, " ".join([insight["statement"], *insight.get("tests_suggested", ())]),
+                        value=insight, ts=ts, status=status, importance=insight["confidence"] * _STATES[state],
+                        end=expires, group=f"{state}")
+        self.runs.setdefault((session, run), []).append(doc)
+        self.types[doc] = insight["type"]
+
+
+def _tags(applicability: dict[str, Any]) -> list[Any]:
+    tags = applicability.get("tags", [])
+    return tags if type(tags) is list else [tags]
+
+
+class IndexCache:
+    """The open indexes of a database, the least recently used dropped when they hold more than ``limit`` bytes."""
+
+    def __init__(self, tokenizer: Callable[[], Tokenizer], language: str, limit: int) -> None:
+        self._open: OrderedDict[Owner, OwnerIndex] = OrderedDict()
+        self._tokenizer = tokenizer
+        self._language = language
+        self._limit = limit
+
+    def get(self, owner: Owner, reads: Reads) -> OwnerIndex:
+        """Return the owner's index, fresh as of now."""
+        index = self._open.get(owner)
+        if index is None:
+            index = OwnerIndex(owner, self._tokenizer(), self._language)
+        index.refresh(reads)
+        self._open[owner] = index
+        self._open.move_to_end(owner)
+        return index
+
+    def is_warm(self, owner: Owner) -> bool:
+        """Tell whether the owner's index is open."""
+        return owner in self._open
+
+    def shrink(self) -> None:
+        """Drop indexes until the rest fits the limit; the last used one stays."""
+        while len(self._open) > 1 and self.nbytes > self._limit:
+            self._open.popitem(last=False)
+
+    def drop(self, owner: Owner) -> None:
+        """Forget the owner's index; it opens again at its next use."""
+        self._open.pop(owner, None)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by all open indexes."""
+        return sum(index.nbytes for index in self._open.values())
+
+    def facts(self) -> dict[str, int]:
+        """Return how many owners and memories are indexed and the bytes held."""
+        return {"owners": len(self._open), "memories": sum(int(one.table.live) for one in self._open.values()),
+                "bytes": self.nbytes}
+
+
+__all__ = ["COLUMNS", "KINDS", "STATUSES", "IndexCache", "OwnerIndex", "text_of"]

@@ -1,0 +1,474 @@
+"""Find, merge and check the configuration: shipped < system < user < project < environment < flags.
+
+The daemon loads it at its start and on SIGHUP, the command line for ``config`` and to find the socket.
+``FIELDS`` is the one definition of every setting; `config/engram.toml` is generated from it. Where no file
+exists nothing beyond `os` and `sys` is imported, because the first command of a fresh machine pays for every
+import of the daemon it starts.
+"""
+
+from __future__ import annotations
+
+import os
+
+from engram_core.errors import AccessDenied, BadInput, ConfigError, UnknownField, nearest
+from engram_core.paths import (
+    MAX_SOCKET_PATH,
+    config_path,
+    default_database,
+    digest,
+    home,
+    log_path,
+    login_name,
+    xdg,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+__all__ = [
+    "FIELDS", "SCOPE_IDS", "Field", "Settings", "check", "config_path", "database_path", "field_of", "load",
+    "log_path", "login_name", "parse_text", "project_file", "read_file", "resolve_scope", "socket_path",
+]
+
+SYSTEM_FILE = "/etc/engram/engram.toml"
+PROJECT_FILE = ".engram.toml"
+MAX_FILE_BYTES = 1 << 20
+SCOPE_IDS = ("tenant_id", "user_id", "agent_id", "session_id", "run_id")
+
+LANGUAGES = (
+    "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "estonian", "finnish", "french",
+    "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali",
+    "norwegian", "portuguese", "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish",
+    "yiddish",
+)
+
+
+class Field:
+    """Describe one setting: where it stands, its type and default, what is allowed, and what it is for."""
+
+    __slots__ = ("allowed", "default", "env", "help", "key", "kind")
+
+    def __init__(self, key: str, kind: str, default: Any, *, allowed: tuple[Any, ...] = (), help: str = "",
+                 env: str = "") -> None:
+        self.key, self.kind, self.default, self.allowed, self.help = key, kind, default, allowed, help
+        self.env = env or "ENGRAM_" + key.replace(".", "_").upper()
+
+    def describe(self) -> str:
+        """Say in words which values are allowed."""
+        if self.kind == "bool":
+            return "true or false"
+        if self.kind == "int":
+            return f"a whole number from {self.allowed[0]} to {self.allowed[1]}"
+        if self.kind == "patterns":
+            return "a table of name = regular expression"
+        if self.allowed:
+            return "one of " + ", ".join(self.allowed)
+        return "a non-empty text" if self.kind == "name" else "a text"
+
+
+# kind "name" is a text that may not be empty; "text" may be.
+FIELDS: tuple[Field, ...] = (
+    Field("store.url", "text", "",
+          help="database: a path or sqlite:///path; empty is the default path under $XDG_DATA_HOME"),
+    Field("store.durability", "name", "full", allowed=("full", "normal"),
+          help="full: an acknowledged write survives a power cut; normal: a crash of the program"),
+    Field("store.busy_timeout_ms", "int", 5000, allowed=(0, 600_000),
+          help="how long to wait while another program holds the database"),
+    Field("daemon.socket", "text", "", env="ENGRAM_SOCKET",
+          help="socket of the daemon; empty is the default path under $XDG_RUNTIME_DIR"),
+    Field("daemon.max_connections", "int", 64, allowed=(1, 4096),
+          help="clients served at once; more are told to retry"),
+    Field("daemon.log_level", "name", "info", allowed=("debug", "info", "warning", "error"),
+          help="what the log tells; texts of memories appear at debug only"),
+    Field("daemon.request_timeout_ms", "int", 10_000, allowed=(1, 600_000),
+          help="deadline of a request that names none"),
+    Field("scope.tenant", "name", "default", env="ENGRAM_TENANT", help="tenant when a command names none"),
+    Field("scope.user", "text", "", env="ENGRAM_USER",
+          help="user when a command names none; empty is the login name"),
+    Field("scope.agent", "name", "cli", env="ENGRAM_AGENT", help="agent when a command names none"),
+    Field("scope.session", "name", "default", env="ENGRAM_SESSION", help="session when a command names none"),
+    Field("scope.run", "name", "default", env="ENGRAM_RUN", help="run when a command names none"),
+    Field("packet.policy", "name", "default",
+          help="policy of a packet that names none; see engram policy list"),
+    Field("packet.max_tokens", "int", 2048, allowed=(1, 10_000_000),
+          help="budget of a packet that names none"),
+    Field("packet.tokenizer", "name", "o200k_base",
+          allowed=("o200k_base", "cl100k_base", "bytes", "estimate"),
+          help="what counts the tokens of a packet that names none"),
+    Field("recall.language", "name", "english", allowed=LANGUAGES, help="language of the stemmer"),
+    Field("recall.index_memory_mb", "int", 256, allowed=(1, 1_048_576),
+          help="memory the recall indexes may hold; the least used owner's is dropped first"),
+    Field("redact.enabled", "bool", True, help="replace well-known keys and tokens before storing"),
+    Field("redact.patterns", "patterns", {}, help="more to redact: name = regular expression"),
+    Field("retention.events_days", "int", 0, allowed=(0, 36_500),
+          help="forget events older than this; 0 keeps them"),
+    Field("retention.builds_per_run", "int", 100, allowed=(1, 100_000),
+          help="packets kept per run, newest first"),
+    Field("retention.insights_days", "int", 30, allowed=(0, 36_500),
+          help="forget expired and rejected insights after this; 0 keeps them"),
+)
+BY_KEY = {field.key: field for field in FIELDS}
+SECTIONS = tuple(dict.fromkeys(field.key.split(".")[0] for field in FIELDS))
+
+
+class Settings:
+    """Hold every setting's value and where it came from; never changes after it was made."""
+
+    __slots__ = ("_origins", "_values", "files", "places")
+
+    def __init__(self, values: dict[str, Any], origins: dict[str, str], files: tuple[str, ...],
+                 places: tuple[str, ...]) -> None:
+        self._values, self._origins = values, origins
+        self.files = files  # those that were read, lowest precedence first
+        self.places = places  # where a system or user file is looked for, existing or not
+
+    def get(self, key: str) -> Any:
+        """Return the value of a setting, as in ``get("store.url")``."""
+        return self._values[field_of(key).key]
+
+    def origin(self, key: str) -> str:
+        """Return where a value came from: ``default``, a file's path, ``environment NAME`` or ``flag``."""
+        return self._origins.get(field_of(key).key, "default")
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return one row per setting: key, value, origin, default, allowed, help."""
+        return [{"key": f.key, "value": self._values[f.key], "origin": self.origin(f.key),
+                 "default": f.default, "allowed": f.describe(), "environment": f.env, "help": f.help}
+                for f in FIELDS]
+
+
+def load(*, env: Mapping[str, str], config: str | None = None, cwd: str | None = None,
+         flags: Mapping[str, Any] | None = None) -> Settings:
+    """Merge all layers into one Settings; ``config`` names a file to use instead of the user's."""
+    values = {f.key: f.default for f in FIELDS}
+    origins: dict[str, str] = {}
+    files: list[str] = []
+    chosen = config or env.get("ENGRAM_CONFIG") or ""
+    places = (SYSTEM_FILE, os.path.abspath(chosen) if chosen else config_path(env))
+    for path in places:
+        found = read_file(path)
+        if found is None and chosen and path == places[1]:
+            raise ConfigError(f"{path}: there is no such configuration file",
+                              hint="check --config and ENGRAM_CONFIG")
+        _merge(found, path, values, origins, files)
+    project = project_file(cwd, env) if cwd else ""
+    if project:
+        _merge(read_file(project, project=True), project, values, origins, files)
+    for f in FIELDS:
+        text = env.get(f.env, "")
+        if text:
+            values[f.key], origins[f.key] = _from_text(f, text), f"environment {f.env}"
+    for key, value in (flags or {}).items():
+        if value is not None:
+            values[key], origins[key] = check(key, value, "flag"), "flag"
+    return Settings(values, origins, tuple(files), places)
+
+
+def _merge(found: dict[str, Any] | None, path: str, values: dict[str, Any], origins: dict[str, str],
+           files: list[str]) -> None:
+    if found is None:
+        return
+    files.append(path)
+    values.update(found)
+    origins.update(dict.fromkeys(found, path))
+
+
+# ---- checks
+
+
+def field_of(key: str) -> Field:
+    """Return the field of a dotted key, or raise with the nearest known one."""
+    field = BY_KEY.get(key)
+    if field is None:
+        raise ConfigError(f"unknown setting {key!r}", hint=_suggest(key, list(BY_KEY)))
+    return field
+
+
+def check(key: str, value: Any, where: str) -> Any:
+    """Return the value if the setting allows it, or raise naming file, field, value and what is allowed."""
+    field = BY_KEY.get(key)
+    if field is None:
+        section, _, name = key.partition(".")
+        near = [k.split(".")[1] for k in BY_KEY if k.startswith(section + ".")] or list(BY_KEY)
+        raise ConfigError(f"{where}: unknown setting {name!r} in [{section}]", hint=_suggest(name, near))
+    if not _fits(field, value):
+        raise ConfigError(f"{where}: {key} is {_shown(value)}, but must be {field.describe()}",
+                          hint=_suggest_value(field, value))
+    if field.kind == "patterns":
+        _check_patterns(value, where)
+    elif key == "store.url" and value:
+        _store_file(value, where)
+    elif key == "daemon.socket" and value and not value.startswith(("/", "~/")) and where.startswith("/"):
+        raise ConfigError(f"{where}: daemon.socket is {_shown(value)}, but must be an absolute path",
+                          hint="start it with / or ~/")
+    return value
+
+
+def _fits(field: Field, value: Any) -> bool:
+    if field.kind == "bool":
+        return isinstance(value, bool)
+    if field.kind == "int":
+        return isinstance(value, int) and not isinstance(value, bool) and \
+            field.allowed[0] <= value <= field.allowed[1]
+    if field.kind == "patterns":
+        return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+    if not isinstance(value, str) or "\0" in value or (field.kind == "name" and not value.strip()):
+        return False
+    return not field.allowed or value in field.allowed
+
+
+def _check_patterns(patterns: dict[str, str], where: str) -> None:
+    if not patterns:
+        return
+    import re  # late: only who adds patterns pays for it
+
+    for name, pattern in patterns.items():
+        try:
+            compiled = re.compile(pattern)
+        except re.error as exc:
+            raise ConfigError(f"{where}: redact.patterns.{name} is {_shown(pattern)}, which is no regular "
+                              f"expression: {exc}", hint="correct or remove it") from exc
+        if compiled.match(""):
+            raise ConfigError(f"{where}: redact.patterns.{name} is {_shown(pattern)}, which matches the "
+                              "empty text", hint="make it match at least one character")
+
+
+def _from_text(field: Field, text: str) -> Any:
+    where = f"environment {field.env}"
+    return check(field.key, parse_text(field.key, text), where)
+
+
+def parse_text(key: str, text: str) -> Any:
+    """Turn a word from a shell into the setting's type; ``check`` refuses what cannot be."""
+    kind = field_of(key).kind
+    if kind == "bool":
+        return {"1": True, "true": True, "yes": True, "on": True,
+                "0": False, "false": False, "no": False, "off": False}.get(text.strip().lower(), text)
+    if kind == "int":
+        try:
+            return int(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _shown(value: Any) -> str:
+    text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    near = nearest(word, known)
+    return f"did you mean {near}?" if near else "known: " + ", ".join(known)
+
+
+def _suggest_value(field: Field, value: Any) -> str:
+    near = nearest(value, list(field.allowed)) if isinstance(value, str) and field.kind == "name" else ""
+    return f"did you mean {near}?" if near else f"see engram config show {field.key}"
+
+
+# ---- files
+
+
+def read_file(path: str, *, project: bool = False) -> dict[str, Any] | None:
+    """Return a file's settings as dotted keys, checked, or None when there is no such file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}", hint="correct its permissions") from exc
+    with os.fdopen(fd, "rb") as file:
+        _check_owner(path, os.fstat(fd))
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES} bytes",
+                          hint="is it a configuration file?")
+    return dict(_settings_in(_parse(path, data), path, project))
+
+
+def _parse(path: str, data: bytes) -> dict[str, Any]:
+    import tomllib  # late: 12 ms that a machine without a file does not pay
+
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path}: is not UTF-8: byte {exc.start}", hint="save it as UTF-8") from exc
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise ConfigError(f"{path}: is not TOML: {exc}", hint="correct that line") from exc
+
+
+def _settings_in(parsed: dict[str, Any], path: str, project: bool) -> Iterator[tuple[str, Any]]:
+    for section, table in parsed.items():
+        if section not in SECTIONS:
+            raise ConfigError(f"{path}: unknown section [{section}]", hint=_suggest(section, list(SECTIONS)))
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {section} is {_shown(table)}, but must be a section",
+                              hint=f"write [{section}] on a line of its own")
+        if project and section != "scope":
+            raise ConfigError(f"{path}: has a section [{section}], but a project's file holds [scope] only",
+                              hint="put it in your own configuration; engram config path names the file")
+        for name, value in table.items():
+            key = f"{section}.{name}"
+            yield key, check(key, value, path)
+
+
+def _check_owner(path: str, stat: os.stat_result) -> None:
+    """Refuse a file that anyone but us and root can change, and anything that is no regular file."""
+    if (stat.st_mode & 0o170000) != 0o100000:
+        raise ConfigError(f"{path}: is not a regular file", hint="remove it or name another with --config")
+    if stat.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(f"{path}: belongs to another user (uid {stat.st_uid})",
+                          hint=f"run: chown $(id -u) {path}")
+    if stat.st_mode & 0o002 or (stat.st_mode & 0o020 and not _own_group(stat.st_gid)):
+        raise ConfigError(f"{path}: can be written by others (mode {stat.st_mode & 0o777:04o})",
+                          hint=f"run: chmod go-w {path}")
+
+
+def _own_group(gid: int) -> bool:
+    """Tell whether the group is the user's private one, as many systems make for each user with umask 002."""
+    import grp  # late: only a group-writable file needs it
+    import pwd
+
+    try:
+        me, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return gid == me.pw_gid and not set(group.gr_mem) - {me.pw_name}
+
+
+def project_file(cwd: str, env: Mapping[str, str]) -> str:
+    """Return the nearest `.engram.toml` at or above a folder, not above the home directory, or ""."""
+    top, folder = home(env), cwd
+    while folder.startswith("/"):
+        path = f"{folder.rstrip('/')}/{PROJECT_FILE}"
+        if os.path.exists(path):
+            return path
+        parent = os.path.dirname(folder)
+        if folder in (top, parent):
+            break
+        folder = parent
+    return ""
+
+
+# ---- paths
+
+
+def database_path(settings: Settings, env: Mapping[str, str]) -> str:
+    """Return the absolute path of the database file."""
+    url = settings.get("store.url")
+    if not url:
+        return default_database(env)
+    path = _store_file(url, settings.origin("store.url"))
+    return f"{home(env)}{path[1:]}" if path.startswith("~/") else path
+
+
+def _store_file(url: str, where: str) -> str:
+    path = url
+    if "://" in url:
+        scheme, _, rest = url.partition("://")
+        if scheme != "sqlite" or not rest.startswith("/"):
+            raise ConfigError(f"{where}: store.url is {_shown(url)}, but must be a path or sqlite:///path",
+                              hint="this version keeps its memories in SQLite only")
+        path = "/" + rest.lstrip("/")
+    if not path.startswith(("/", "~/")) or path.endswith("/"):
+        raise ConfigError(f"{where}: store.url is {_shown(url)}, but must be the absolute path of a file",
+                          hint="start it with /, ~/ or sqlite:///")
+    return path if path.startswith("~/") else os.path.normpath(path)
+
+
+def socket_path(env: Mapping[str, str], settings: Settings, database: str) -> str:
+    """Return the daemon's socket for a database; one asked for by name is never replaced."""
+    asked = settings.get("daemon.socket")
+    if asked:
+        path = f"{home(env)}{asked[1:]}" if asked.startswith("~/") else os.path.abspath(asked)
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            raise BadInput(f"socket path {path} has {len(os.fsencode(path))} bytes, the system allows "
+                           f"{MAX_SOCKET_PATH}", hint="name a shorter one with --socket or ENGRAM_SOCKET")
+        return path
+    real = os.path.realpath(database)
+    name = "engram.sock"
+    if real != os.path.realpath(default_database(env)):
+        name = f"engram-{digest(real)}.sock"
+    runtime = env.get("XDG_RUNTIME_DIR", "")
+    folder = runtime.rstrip("/") + "/engram" if runtime.startswith("/") else \
+        xdg(env, "XDG_STATE_HOME", ".local/state") + "/engram/run"
+    path = f"{folder}/{name}"
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        path = f"/tmp/engram-{os.geteuid()}/engram-{digest(path)}.sock"
+    return path
+
+
+# ---- scope
+
+
+_seen: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+
+
+def _cached_file(path: str, *, project: bool = False) -> dict[str, Any]:
+    """Return a file's settings, read again only when its time, size or inode changed."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        _seen.pop(path, None)
+        return {}
+    stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    known = _seen.get(path)
+    if known is None or known[0] != stamp:
+        known = (stamp, read_file(path, project=project) or {})
+        if len(_seen) >= 256:
+            _seen.clear()
+        _seen[path] = known
+    return known[1]
+
+
+def resolve_scope(given: Mapping[str, Any], *, cwd: str | None, settings: Settings,
+                  env_user: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Complete a scope from project and user files and the built-in ids; return it and each id's source.
+
+    Without ``cwd`` only the tenant is completed. The daemon's own environment is never used: it belongs
+    to whoever started the daemon, not to the client that asks.
+    """
+    for key in given:
+        if key not in SCOPE_IDS:
+            raise UnknownField(f"scope.{key} is not known", hint=_suggest(key, list(SCOPE_IDS)))
+    scope: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    layers: list[tuple[str, dict[str, Any]]] | None = None
+    for key in SCOPE_IDS:
+        value = given.get(key)
+        if value is not None:
+            if not isinstance(value, str) or not value.strip():
+                raise BadInput(f"scope.{key} is {_shown(value)}, but must be a non-empty text",
+                               hint="leave it out to use the configured one")
+            scope[key], sources[key] = value, "request"
+            continue
+        if cwd is None and key != "tenant_id":
+            raise BadInput(f"scope.{key} is missing", hint="name all of " + ", ".join(SCOPE_IDS[1:]))
+        if layers is None:
+            layers = _scope_layers(cwd, settings)
+        scope[key], sources[key] = _default_id(key, layers if cwd is not None else [], env_user)
+    return scope, sources
+
+
+def _scope_layers(cwd: str | None, settings: Settings) -> list[tuple[str, dict[str, Any]]]:
+    if cwd is None:
+        return []
+    layers = [(path, _cached_file(path)) for path in reversed(settings.places)]
+    project = project_file(cwd, os.environ)
+    return [(project, _cached_file(project, project=True)), *layers] if project else layers
+
+
+def _default_id(key: str, layers: list[tuple[str, dict[str, Any]]], env_user: str) -> tuple[str, str]:
+    name = "scope." + key.removesuffix("_id")
+    for path, found in layers:
+        if found.get(name):
+            return found[name], path
+    default = BY_KEY[name].default
+    if default:
+        return default, "built-in"
+    if not env_user:
+        raise AccessDenied("this process has no login name", hint="name the user with --user or ENGRAM_USER")
+    return env_user, "login name"

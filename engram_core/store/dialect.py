@@ -1,0 +1,37 @@
+"""Databases as data: everything in which one SQL database differs from another. Code asks this object, never a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Dialect(NamedTuple):
+    """How one database writes types, parameters, names and the end of a table.
+
+    ``types`` maps column kinds to SQL types; ``parameter`` is a format with the parameter's name; ``upsert`` is a format
+    with ``keys`` and ``sets``, ``excluded`` one with the column's ``name``; ``begin`` opens a writing transaction.
+    """
+
+    types: Mapping[str, str]
+    parameter: str
+    quote: str
+    table_tail: str
+    upsert: str
+    excluded: str
+    begin: str
+    max_parameters: int
+
+    __hash__ = object.__hash__  # one object per database: statements are cached by it
+
+
+SQLITE = Dialect(
+    types={"key": "TEXT", "text": "TEXT", "json": "TEXT", "ms": "INTEGER", "int": "INTEGER", "real": "REAL"},
+    parameter=":{name}",
+    quote='"',
+    table_tail=" WITHOUT ROWID",
+    upsert="ON CONFLICT ({keys}) DO UPDATE SET {sets}",
+    excluded="excluded.{name}",
+    begin="BEGIN IMMEDIATE",
+    max_parameters=30_000,
+)

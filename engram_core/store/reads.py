@@ -1,0 +1,226 @@
+"""What can be read of a scope: lists, states, lines by seq, changes since a revision. Driven by handlers and recall."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from engram_core.scope import SCOPE_FIELDS, Scope
+from engram_core.store import statements as sql
+from engram_core.store.tables import (
+    BUILDS, CHANGES, EPISODES, EVENTS, FACTS, ID_COLUMN, INSIGHTS, MEMORIES, OWNERS, PROCEDURES, SHORT_TERMS, Table,
+    WORKING_STATES,
+)
+from engram_core.store.transaction import Owner, bound
+from engram_core.values import format_time
+
+if TYPE_CHECKING:
+    from engram_core.models import EpisodeFilter, FactFilter, InsightFilter
+    from engram_core.store.sqlite import SqliteConnection
+
+_KEPT = ("created_at", "updated_at", "recalled_at", "recall_count", "pinned")
+_CHUNK = 500
+REPLY_BYTES = 8 << 20
+"""Bytes of bodies after which a list ends early and says where to go on."""
+
+
+class Change(NamedTuple):
+    """A line of the audit trail, as an index needs it."""
+
+    revision: int
+    kind: str
+    seq: int
+    op: str
+
+
+class Reads:
+    """The reading side of a store over one connection; not safe for two threads at once."""
+
+    def __init__(self, connection: SqliteConnection) -> None:
+        self._connection = connection
+        self._dialect = connection.dialect
+        self.rows_read = 0
+
+    def _select(self, table: Table, scope: Scope | Owner, columns: tuple[str, ...], *, level: str = "owner",
+                where: str = "", order: str = "", limit: int | None = None, **values: Any) -> list[tuple[Any, ...]]:
+        text = sql.select(table, self._dialect, columns, level=level, where=where, order=order, limit=limit is not None)
+        rows = self._connection.execute(text, bound(scope, limit=limit, **values))
+        self.rows_read += len(rows)
+        return rows
+
+    def revision(self, owner: Owner) -> int:
+        """Return the owner's revision, 0 for one that never wrote."""
+        rows = self._connection.execute(sql.select(OWNERS, self._dialect, ("revision",)), bound(owner))
+        return int(rows[0][0]) if rows else 0
+
+    def changes(self, owner: Owner, after: int) -> list[Change]:
+        """Return what changed for the owner after the revision, in order."""
+        rows = self._select(CHANGES, owner, ("revision", "kind", "seq", "op"), where="revision > {after}",
+                            order="revision", after=after)
+        return [Change(*row) for row in rows]
+
+    def memories(self, kind: str, owner: Owner, columns: tuple[str, ...], seqs: list[int] | None = None,
+                 ) -> list[tuple[Any, ...]]:
+        """Return columns of the owner's memories of a kind, all of them or those with the given seqs, by seq."""
+        table = MEMORIES[kind]
+        if seqs is None:
+            return self._select(table, owner, columns, order="seq")
+        rows: list[tuple[Any, ...]] = []
+        for start in range(0, len(seqs), _CHUNK):
+            part = seqs[start:start + _CHUNK]
+            size = 1 << (len(part) - 1).bit_length()  # a power of two, so that few statements are ever prepared
+            text = sql.select_many(table, self._dialect, columns, size)
+            part = part + [part[0]] * (size - len(part))
+            rows += self._connection.execute(text, bound(owner, **{f"p{at}": seq for at, seq in enumerate(part)}))
+        self.rows_read += len(rows)
+        return rows
+
+    def list_events(self, scope: Scope, *, level: str, start: int | None, end: int | None, limit: int | None,
+                    after_seq: int | None) -> tuple[list[dict[str, Any]], int | None]:
+        """Return events in order and the seq to go on after, None at the end.
+
+        With a limit and no ``after_seq`` they are the newest in time order, otherwise in the order of appending.
+        """
+        where = ["1=1"]
+        if start is not None:
+            where.append("ts >= {start}")
+        if end is not None:
+            where.append("ts <= {end}")
+        if after_seq is not None:
+            where.append("seq > {after}")
+        newest = limit is not None and after_seq is None
+        cap = min(limit or 10_000, 10_000)
+        rows = self._select(EVENTS, scope, ("seq", "session_id", "run_id", "body", *_KEPT), level=level,
+                            where=" AND ".join(where), order="ts DESC, seq DESC" if newest else "seq",
+                            limit=cap + 1, start=start, end=end, after=after_seq)
+        more = len(rows) > cap and not newest
+        rows = rows[:cap]
+        if newest:
+            rows.reverse()
+        events, size = [], 0
+        for row in rows:
+            size += len(row[3])
+            if size > REPLY_BYTES and events:
+                more = True
+                break
+            event = json.loads(row[3])
+            ids = dict(zip(SCOPE_FIELDS, (*scope.owner, row[1], row[2]), strict=True))
+            events.append({"event_id": event.pop("event_id"), "scope": ids, **event, "seq": row[0], **_kept(row[4:])})
+        return events, events[-1]["seq"] if more and events else None
+
+    def working_state(self, scope: Scope) -> str | None:
+        """Return the run's working state as JSON."""
+        rows = self._select(WORKING_STATES, scope, ("body",), level="run")
+        return rows[0][0] if rows else None
+
+    def short_term(self, scope: Scope) -> str | None:
+        """Return the session's short-term state as JSON."""
+        rows = self._select(SHORT_TERMS, scope, ("body",), level="session")
+        return rows[0][0] if rows else None
+
+    def _listed(self, kind: str, owner: Scope | Owner, *, where: str = "", order: str = "seq", limit: int | None = None,
+                extra: tuple[str, ...] = (), level: str = "owner", **values: Any) -> list[dict[str, Any]]:
+        columns = ("body", *_KEPT, *extra)
+        rows = self._select(MEMORIES[kind], owner, columns, where=where, order=order, limit=limit, level=level, **values)
+        return [{**json.loads(row[0]), **dict(zip(extra, row[6:], strict=True)), **_kept(row[1:6])} for row in rows]
+
+    def list_facts(self, scope: Scope, wanted: FactFilter) -> list[dict[str, Any]]:
+        """Return the facts of the scope and of what is shared with it, newest version last."""
+        where = ["1=1"]
+        at = wanted.valid_at_ms if wanted.valid_at_ms is not None else _ms(wanted.valid_at)
+        if wanted.status:
+            where.append("status IN (" + ", ".join(f"'{one}'" for one in wanted.status) + ")")
+        if wanted.fact_key is not None:
+            where.append("fact_key={fact_key}")
+        if at is not None:
+            where.append("(valid_from IS NULL OR valid_from <= {at}) AND (valid_to IS NULL OR valid_to >= {at})")
+        if wanted.as_of is not None:
+            where.append("created_at <= {as_of} AND (ended_at IS NULL OR ended_at > {as_of})")
+        facts: list[dict[str, Any]] = []
+        for level in ("tenant", "agent", "user"):
+            facts += self._listed("fact", scope.layer(level), where=" AND ".join(where),
+                                  extra=("version", "replaces", "replaced_by"), fact_key=wanted.fact_key, at=at,
+                                  as_of=_ms(wanted.as_of))
+        return facts if wanted.limit is None else facts[-wanted.limit:]
+
+    def list_episodes(self, scope: Scope, wanted: EpisodeFilter) -> list[dict[str, Any]]:
+        """Return the episodes that overlap the range and share a wanted tag and entity, by their start."""
+        start, end = wanted.time_range.bounds() if wanted.time_range else (None, None)
+        found: list[dict[str, Any]] = []
+        for level in ("tenant", "agent", "user"):
+            found += self._listed("episode", scope.layer(level), order="starts, seq", start=start, end=end, where=(
+                "({end} IS NULL OR starts <= {end}) AND ({start} IS NULL OR COALESCE(ends, starts) >= {start})"))
+        found = [one for one in found if _shares(one.get("tags"), wanted.tags) and _shares(one.get("entities"), wanted.entities)]
+        found.sort(key=lambda one: str(one["time_range"]["start"]))
+        return found if wanted.limit is None else found[-wanted.limit:]
+
+    def list_procedures(self, scope: Scope, task_type: str | None, limit: int | None) -> list[dict[str, Any]]:
+        """Return the procedures for a task type, or all, the most important first."""
+        found: list[dict[str, Any]] = []
+        for level in ("user", "agent", "tenant"):
+            found += self._listed("procedure", scope.layer(level), order="priority DESC, seq", task_type=task_type,
+                                  where="" if task_type is None else "task_type={task_type}")
+        found.sort(key=lambda one: -int(one.get("priority", 0)))
+        return found if limit is None else found[:limit]
+
+    def list_insights(self, scope: Scope, wanted: InsightFilter, now_ms: int) -> list[dict[str, Any]]:
+        """Return the run's insights; those past their end are marked expired."""
+        rows = self._listed("insight", scope, level="run", extra=("expires", "ended"))
+        found = []
+        for one in rows:
+            expires, ended = one.pop("expires"), one.pop("ended")
+            if ended or (expires is not None and expires <= now_ms):
+                one["expired"] = True
+            if not wanted.validation_state or one["validation_state"] in wanted.validation_state:
+                found.append(one)
+        return found if wanted.limit is None else found[-wanted.limit:]
+
+    def builds(self, scope: Scope, limit: int | None) -> list[str]:
+        """Return the run's newest packets as JSON, in time order."""
+        rows = self._select(BUILDS, scope, ("packet",), level="run", order="at DESC, build_id", limit=limit or 1000)
+        return [row[0] for row in reversed(rows)]
+
+    def explanation(self, scope: Scope, build_id: str | None) -> str | None:
+        """Return a build's explanation as JSON, the run's last one without an id."""
+        rows = self._select(BUILDS, scope, ("explanation",), level="run", order="at DESC, build_id", limit=1,
+                            where="" if build_id is None else "build_id={build_id}", build_id=build_id)
+        return rows[0][0] if rows else None
+
+    def source_events(self, scope: Scope, ids: list[str]) -> dict[str, tuple[str, int]]:
+        """Resolve event ids cited by memories: (line or body, ts) by id; the run's event wins, then the session's, then the newest."""
+        found: dict[str, tuple[tuple[bool, bool, int], str, int]] = {}
+        for start in range(0, len(ids), _CHUNK):
+            part = ids[start:start + _CHUNK]
+            size = 1 << (len(part) - 1).bit_length()
+            text = sql.select_many(EVENTS, self._dialect, ("event_id", "session_id", "run_id", "seq", "line", "body", "ts"),
+                                   size, by="event_id")
+            part = part + [part[0]] * (size - len(part))
+            for id_, session, run, seq, line, body, ts in self._connection.execute(
+                    text, bound(scope, **{f"p{at}": one for at, one in enumerate(part)})):
+                mine = session == scope.session_id
+                rank = (mine and run == scope.run_id, mine, seq)
+                if id_ not in found or rank > found[id_][0]:
+                    found[id_] = (rank, line or body, ts)
+        self.rows_read += len(found)
+        return {id_: (text, ts) for id_, (_, text, ts) in found.items()}
+
+
+def _ms(time: str | None) -> int | None:
+    from engram_core.values import parse_time
+
+    return None if time is None else parse_time("time", time)
+
+
+def _shares(have: list[str] | None, wanted: list[str]) -> bool:
+    return not wanted or bool(set(have or ()) & set(wanted))
+
+
+def _kept(row: tuple[Any, ...]) -> dict[str, Any]:
+    created, updated, recalled, count, pinned = row
+    kept: dict[str, Any] = {"created_at": format_time(created), "updated_at": format_time(updated),
+                            "recall_count": count, "pinned": bool(pinned)}
+    if recalled is not None:
+        kept["recalled_at"] = format_time(recalled)
+    return kept
+
+

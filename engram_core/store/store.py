@@ -1,0 +1,81 @@
+"""A store: one database opened, migrated and checked, with a writing and a reading connection. Driven by the engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from engram_core.errors import StoreCorrupt
+from engram_core.store.migrations import VERSION, migrate
+from engram_core.store.reads import Reads
+from engram_core.store.sqlite import SqliteConnection
+from engram_core.store.transaction import Transaction
+
+if TYPE_CHECKING:
+    from engram_core.errors import EngramError
+
+
+class Store:
+    """The durable side of the engine.
+
+    ``group`` runs in one thread at a time, ``reads`` in one other; a private database in memory has only one
+    connection, so its owner must not do both at once.
+    """
+
+    schema = VERSION
+
+    def __init__(self, path: str, *, durability: str = "full", busy_ms: int = 5000) -> None:
+        self.path, self.durability = path, durability
+        if path != ":memory:":
+            os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+        self._writer = SqliteConnection(path, durability=durability, busy_ms=busy_ms)
+        try:
+            if migrate(self._writer) != 0 and (damage := self._writer.quick_check()) != "ok":
+                raise StoreCorrupt(f"database {path} is damaged: {damage}", hint="keep the file and restore a backup")
+            self._reader = self._writer if path == ":memory:" else SqliteConnection(
+                path, durability=durability, busy_ms=busy_ms, writer=False)
+        except BaseException:
+            self._writer.close()
+            raise
+        self.reads = Reads(self._reader)
+
+    def group(self, operations: list[Callable[[Transaction], Any]], now_ms: int) -> list[Any | EngramError]:
+        """Run operations in one transaction and commit it durably; an operation that raises is undone alone.
+
+        Returns each one's result or error. Raises when the transaction itself fails: then nothing of it happened.
+        """
+        from engram_core.errors import EngramError
+
+        results: list[Any | EngramError] = []
+        self._writer.begin()
+        try:
+            transaction = Transaction(self._writer, now_ms)
+            for operation in operations:
+                try:
+                    results.append(operation(transaction))
+                except EngramError as error:
+                    if error.exit_code == 74:
+                        raise
+                    results.append(error)
+            transaction.finish()
+        except BaseException:
+            self._writer.rollback()
+            raise
+        self._writer.commit()
+        return results
+
+    def facts(self) -> dict[str, Any]:
+        """Return what an operator asks of the database."""
+        return self._writer.facts()
+
+    def checkpoint(self) -> None:
+        """Shorten the write-ahead log."""
+        if self.path != ":memory:":
+            self._writer.checkpoint()
+
+    def close(self) -> None:
+        """Close both connections."""
+        if self._reader is not self._writer:
+            self._reader.close()
+        self._writer.close()

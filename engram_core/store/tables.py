@@ -1,0 +1,83 @@
+"""The tables as data: the only place that says what is stored. Dialects and statements are made from it.
+
+Every memory row of an owner has ``seq``, the owner's revision at which the row was made: one small number that names it
+in the index, in ``changes`` and in the reads of a packet. ``body`` is the memory's canonical JSON, ``line`` what a packet
+emits for it where that differs, ``tokens`` the counts of that line as "tokenizer:inner:last".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+OWNER = ("tenant_id", "user_id", "agent_id")
+RUN = (*OWNER, "session_id", "run_id")
+
+
+class Column(NamedTuple):
+    """One column; kinds are key (indexable text), text, json, ms, int and real."""
+
+    name: str
+    kind: str
+    null: bool = False
+
+
+class Table(NamedTuple):
+    """One table: the ids its rows belong to, its key and columns beside them, and further unique or plain indexes."""
+
+    name: str
+    scope: tuple[str, ...]
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    unique: tuple[tuple[str, ...], ...] = ()
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+    __hash__ = object.__hash__  # one object per table: statements are cached by it
+
+    def all_columns(self) -> tuple[Column, ...]:
+        """The scope's ids, then the table's own columns."""
+        return (*(Column(name, "key") for name in self.scope), *self.columns)
+
+
+_KEPT = (
+    Column("body", "json"), Column("tokens", "text", null=True), Column("pinned", "int"),
+    Column("created_at", "ms"), Column("updated_at", "ms"),
+    Column("recalled_at", "ms", null=True), Column("recall_count", "int"),
+)
+
+META = Table("meta", (), ("name",), (Column("name", "key"), Column("value", "text")))
+OWNERS = Table("owners", OWNER, (), (Column("revision", "int"),))
+CHANGES = Table("changes", OWNER, ("revision",), (
+    Column("revision", "int"), Column("kind", "key"), Column("seq", "int"), Column("id", "key"), Column("op", "key"),
+    Column("session_id", "key"), Column("run_id", "key"), Column("at", "ms")))
+EVENTS = Table("events", RUN, ("seq",), (
+    Column("seq", "int"), Column("event_id", "key"), Column("kind", "key"), Column("ts", "ms"), Column("line", "text"),
+    *_KEPT), unique=((*RUN, "event_id"),), indexes=((*RUN, "ts"),))
+FACTS = Table("facts", OWNER, ("seq",), (
+    Column("seq", "int"), Column("fact_id", "key"), Column("version", "int"), Column("fact_key", "key"),
+    Column("status", "key"), Column("valid_from", "ms", null=True), Column("valid_to", "ms", null=True),
+    Column("ended_at", "ms", null=True), Column("replaces", "int", null=True), Column("replaced_by", "int", null=True),
+    *_KEPT), unique=((*OWNER, "fact_id", "version"),), indexes=((*OWNER, "fact_key", "status"),))
+EPISODES = Table("episodes", OWNER, ("seq",), (
+    Column("seq", "int"), Column("episode_id", "key"), Column("starts", "ms"), Column("ends", "ms", null=True),
+    *_KEPT), unique=((*OWNER, "episode_id"),))
+PROCEDURES = Table("procedures", OWNER, ("seq",), (
+    Column("seq", "int"), Column("procedure_id", "key"), Column("task_type", "key"), Column("priority", "int"),
+    *_KEPT), unique=((*OWNER, "procedure_id"),))
+INSIGHTS = Table("insights", RUN, ("seq",), (
+    Column("seq", "int"), Column("id", "key"), Column("validation_state", "key"), Column("expires", "ms", null=True),
+    Column("ended", "int"), *_KEPT), unique=((*RUN, "id"),))
+WORKING_STATES = Table("working_states", RUN, (), (
+    Column("version", "int"), Column("body", "json"), Column("updated_at", "ms")))
+SHORT_TERMS = Table("short_terms", RUN[:4], (), (Column("body", "json"), Column("updated_at", "ms")))
+BUILDS = Table("builds", RUN, ("build_id",), (
+    Column("build_id", "key"), Column("packet", "json"), Column("explanation", "json"), Column("at", "ms")),
+    indexes=((*RUN, "at"),))
+
+TABLES = (META, OWNERS, CHANGES, EVENTS, FACTS, EPISODES, PROCEDURES, INSIGHTS, WORKING_STATES, SHORT_TERMS, BUILDS)
+
+MEMORIES: dict[str, Table] = {"event": EVENTS, "fact": FACTS, "episode": EPISODES, "procedure": PROCEDURES,
+                              "insight": INSIGHTS}
+"""The table of each memory kind that recall ranks."""
+
+ID_COLUMN = {"event": "event_id", "fact": "fact_id", "episode": "episode_id", "procedure": "procedure_id", "insight": "id"}
+"""The column that holds the caller's id of each memory kind."""

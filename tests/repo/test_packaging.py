@@ -1,0 +1,109 @@
+"""Checks how Engram is built: one version, one clear line without a compiler, every kernel module."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import engram_core
+from engram_core import shipped
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "engram_core/kernel/backend/engram_build.py"
+
+
+def project() -> dict[str, object]:
+    return dict(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"])
+
+
+def build(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(BUILD), *arguments], capture_output=True, text=True, env=os.environ | environment
+    )
+
+
+def test_the_version_is_a_version_and_said_once() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", engram_core.__version__)
+    modules = (ROOT / "engram_core").glob("*.py")
+    said = [path.name for path in modules if re.search("^__version__ =", path.read_text(), re.MULTILINE)]
+    assert said == ["_version.py"]
+    assert project()["dynamic"] == ["version"]
+
+
+def test_the_changelog_knows_the_version() -> None:
+    assert f"[{engram_core.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_asking_for_the_version_loads_nothing_else() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import engram_core.shipped; engram_core.__version__;"
+        "print(sorted(set(sys.modules) - before - {'__future__'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    loaded = done.stdout.strip()
+    assert loaded == "['engram_core', 'engram_core._version', 'engram_core.shipped']"
+
+
+def test_shipped_files_are_there_in_a_checkout() -> None:
+    assert Path(shipped.path("systemd", "user", "engram.service")).is_file()
+
+
+@pytest.mark.parametrize(("name", "value"), [("PATH", ""), ("CC", "no-such-compiler")])
+def test_a_missing_compiler_is_one_clear_line(name: str, value: str) -> None:
+    done = build("check", **{name: value})
+    assert done.returncode != 0
+    assert done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("engram: no C compiler found")
+    assert "apt-get install gcc python3-dev" in done.stderr
+
+
+def test_with_a_compiler_the_check_is_silent() -> None:
+    done = build("check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_every_kernel_module_is_compiled_and_has_a_stub() -> None:
+    sources = sorted((ROOT / "engram_core/kernel").glob("*.pyx"))
+    assert sources
+    for source in sources:
+        assert source.with_suffix(".pyi").exists(), f"{source.name} has no .pyi"
+        found = importlib.util.find_spec(f"engram_core.kernel.{source.stem}")
+        assert found and str(found.origin).endswith(".so"), f"{source.name} is not compiled: make kernel"
+
+
+def test_the_build_takes_every_kernel_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(BUILD.parent))
+    arguments = pytest.importorskip("engram_build", reason="needs setuptools").setup_arguments()
+    built = {extension.name for extension in arguments["ext_modules"]}
+    sources = (ROOT / "engram_core/kernel").glob("*.pyx")
+    assert built == {f"engram_core.kernel.{source.stem}" for source in sources}
+    assert all("-O3" in extension.extra_compile_args for extension in arguments["ext_modules"])
+
+
+def test_the_metadata_is_what_pyproject_says(tmp_path: Path) -> None:
+    """Ask the backend as an installer would, on a copy without the compiled modules."""
+    setuptools = pytest.importorskip("setuptools")
+    if int(setuptools.__version__.split(".")[0]) < 77:
+        pytest.skip(f"setuptools {setuptools.__version__} is older than the build needs")
+    ignore = shutil.ignore_patterns(".venv*", ".git", "build", "dist", "tests", "*.so", "*.egg-info")
+    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=ignore)
+    code = (
+        "import sys; sys.path.insert(0, 'engram_core/kernel/backend'); import engram_build;"
+        f"print(engram_build.prepare_metadata_for_build_wheel({str(tmp_path)!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=copy)
+    assert done.returncode == 0, done.stderr
+    metadata = (tmp_path / done.stdout.splitlines()[-1] / "METADATA").read_text()
+    assert f"\nVersion: {engram_core.__version__}\n" in metadata
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+    entry = (tmp_path / done.stdout.splitlines()[-1] / "entry_points.txt").read_text()
+    assert "engram = engram_cli._entry:main" in entry
