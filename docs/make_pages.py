@@ -362,7 +362,7 @@ end"""
 def configuration() -> str:
     """Return config/engram.toml: every setting with its default and what it is for."""
     lines = ["# The shipped configuration: every setting with its default. Made by `make docs` from the table in",
-             "# engram_core/settings.py. Your own file names only what it changes: engram config path, engram config set.",
+             "# engram_core/settings.py. Your own file holds only what it changes: engram config set.",
              "# Every setting but a table can be set by an environment variable, named in brackets."]
     section = ""
     for field in FIELDS:

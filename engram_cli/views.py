@@ -17,7 +17,8 @@ EVENTS = (Column("TIME", "dim"), Column("WHO", "cyan"), Column("TEXT", wide=True
           Column("ID", "dim", spare=True))
 FACTS = (Column("KEY", "cyan"), Column("VALUE", wide=True), Column("STATUS"), Column("SURE", right=True),
          Column("SINCE", "dim", spare=True), Column("ID", "dim", spare=True))
-EPISODES = (Column("START", "dim"), Column("END", "dim", spare=True), Column("SUMMARY", wide=True), Column("ID", "dim", spare=True))
+EPISODES = (Column("START", "dim"), Column("END", "dim", spare=True), Column("SUMMARY", wide=True),
+            Column("ID", "dim", spare=True))
 PROCEDURES = (Column("TASK", "cyan"), Column("CONTENT", wide=True), Column("PRIORITY", right=True),
               Column("ID", "dim", spare=True))
 INSIGHTS = (Column("STATE"), Column("TYPE", "cyan"), Column("STATEMENT", wide=True), Column("SURE", right=True),

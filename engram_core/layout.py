@@ -140,7 +140,7 @@ def _fact(item: Mapping[str, Any], mark: str) -> str:
 def _episode(item: Mapping[str, Any], mark: str) -> str:
     start, end = item["time_range"]["start"][:10], (item["time_range"].get("end") or "")[:10]
     when = start if not end or end == start else f"{start} to {end}"
-    told = "; ".join([item["summary"]] * bool(item.get("summary")) + list(item.get("highlights", ())))
+    told = "; ".join([item.get("summary", "")] * bool(item.get("summary")) + list(item.get("highlights", ())))
     return f"{mark}{when}{mark}: {told}"
 
 

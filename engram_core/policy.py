@@ -6,7 +6,7 @@ The shipped ``config/policies/default.toml`` lists every field with its default;
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,13 @@ SECTIONS = ("working_state", "rolling_summary", "key_quotes", "conversation_wind
             "facts", "preferences", "procedures", "episodes", "insights", "citations")
 """The sections of a packet, also the names that ``budget.per_section`` knows."""
 PURPOSES = ("planner", "tool", "responder")
+
+if TYPE_CHECKING:
+    SectionKey = KindKey = PurposeKey = str
+else:  # pydantic checks the names, whoever looks one up has a plain text
+    SectionKey = Literal[SECTIONS]
+    KindKey = Literal["event", "fact", "episode", "procedure", "insight"]
+    PurposeKey = Literal[PURPOSES]
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
@@ -53,10 +60,8 @@ class Section(Table):
 class Purpose(Table):
     """What one purpose shows and how it weighs; ``state`` are the fields of the working state it shows."""
 
-    sections: dict[Literal["working_state", "rolling_summary", "key_quotes", "conversation_window", "open_loops",
-                           "last_tool_evidence", "facts", "preferences", "procedures", "episodes", "insights",
-                           "citations"], Section] = {}
-    weights: dict[Literal["event", "fact", "episode", "procedure", "insight"], Weights] = {}
+    sections: dict[SectionKey, Section] = {}
+    weights: dict[KindKey, Weights] = {}
     state: list[Literal["goal", "plan", "slots", "constraints", "decisions", "risks"]] = ["goal", "slots", "constraints"]
     insights: Literal["none", "validated", "unrejected"] = "none"
 
@@ -79,11 +84,10 @@ class Policy(Table):
     split_preferences: bool = False
     cost_exponent: Annotated[float, Field(ge=0, le=2)] = 0.4
     stable_share: Share = 0.3
-    half_life_days: dict[Literal["event", "fact", "episode", "procedure", "insight"],
-                         Annotated[float, Field(gt=0, le=100_000)]] = {
+    half_life_days: dict[KindKey, Annotated[float, Field(gt=0, le=100_000)]] = {
         "event": 30.0, "fact": 180.0, "episode": 60.0, "procedure": 365.0, "insight": 14.0}
     recipe: dict[str, Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]] = {}
-    purposes: dict[Literal["planner", "tool", "responder"], Purpose] = {}
+    purposes: dict[PurposeKey, Purpose] = {}
 
 
 def parse(text: str, path: str) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def check_text(field: str, value: object) -> str:
 
 def check_names(field: str, value: object) -> list[str]:
     """Return a list of short texts such as tags; raise BadInput when it is none."""
-    if type(value) not in (list, tuple):
+    if not isinstance(value, list | tuple):
         raise BadInput(f"{field} is {show(value)}; allowed is a list of texts")
     return [check_text(f"{field}[{at}]", item) for at, item in enumerate(value)]
 

@@ -37,7 +37,8 @@ def add(
         "--entity", metavar="NAME", help="Someone or something it is about; may be given again.")] = None,
     source: Sources = None,
     level: Annotated[str | None, typer.Option(
-        "--compression", metavar="raw|phase_summary|milestone|theme", help="How condensed it is; raw by default.")] = None,
+        "--compression", metavar="raw|phase_summary|milestone|theme",
+        help="How condensed it is; raw by default.")] = None,
     share: Share = None,
     id: Annotated[str | None, typer.Option(
         "--id", metavar="ID", help="The episode's id; a new one by default.")] = None,

@@ -34,7 +34,8 @@ def list_(
         "--since", metavar="TIME", help="From this time on: a time, a date, 2h, 3d.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Up to this time.")] = None,
     level: Annotated[str | None, typer.Option(
-        "--level", metavar="run|session|owner", help="Of this run, this session, or every session; run by default.")] = None,
+        "--level", metavar="run|session|owner",
+        help="Of this run, this session, or every session; run by default.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep writing new events as they come.")] = False,
 ) -> None:
     """List what happened, newest last; --follow keeps writing."""

@@ -30,7 +30,8 @@ def forget(
     id: Annotated[list[str] | None, typer.Option(
         "--id", metavar="ID", help="This memory; may be given again.")] = None,
     kind: Annotated[list[str] | None, typer.Option(
-        "--kind", metavar=KINDS + "|working_state|short_term|build", help="Only of this kind; may be given again.")] = None,
+        "--kind", metavar=KINDS + "|working_state|short_term|build",
+        help="Only of this kind; may be given again.")] = None,
     session_id: Annotated[str | None, typer.Option(
         "--session", metavar="ID", help="What belongs to this session; with --id only where it is.")] = None,
     run_id: Annotated[str | None, typer.Option(

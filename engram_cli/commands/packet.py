@@ -21,7 +21,8 @@ MaxTokens = Annotated[int | None, typer.Option(
     "--max-tokens", metavar="N", help="The budget, never exceeded; 2048 by default.")]
 TaskType = Annotated[str | None, typer.Option("--task-type", metavar="NAME", help="Kind of task, for procedures.")]
 Policy = Annotated[str | None, typer.Option("--policy", metavar="NAME", help="The policy; see engram policy list.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="Prefer what has this tag; may be given again.")]
+Tags = Annotated[list[str] | None, typer.Option(
+    "--tag", metavar="TAG", help="Prefer what has this tag; may be given again.")]
 Entities = Annotated[list[str] | None, typer.Option(
     "--entity", metavar="NAME", help="Prefer what is about it; may be given again.")]
 Keywords = Annotated[list[str] | None, typer.Option(

@@ -37,7 +37,8 @@ def set_(
     summary: Annotated[str | None, typer.Option(
         "--summary", metavar="TEXT", help="The rolling summary; - reads stdin.")] = None,
     quote: Annotated[list[str] | None, typer.Option(
-        "--quote", metavar="EVENT=TEXT", help="Words worth keeping and the event they are from; may be given again.")] = None,
+        "--quote", metavar="EVENT=TEXT",
+        help="Words worth keeping and the event they are from; may be given again.")] = None,
     stdin_json: StdinJson = False,
 ) -> None:
     """Set the summary or the quotes; what is not given stays as it is."""

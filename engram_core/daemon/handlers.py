@@ -95,7 +95,7 @@ class Engine:
         if self._cache is None:
             from engram_core.recall.index import IndexCache
 
-            self._cache = IndexCache(self.tokenizer, self.settings.get("recall.language"),
+            self._cache = IndexCache(lambda: self.tokenizer, self.settings.get("recall.language"),
                                      self.settings.get("recall.index_memory_mb") << 20)
         return self._cache
 

@@ -165,9 +165,7 @@ def _serve(report: Report, *, socket: str | None, database: str | None, config: 
     bound = endpoint.inherited()
     socket_path = bound.path if bound else configuration.socket_path(os.environ, settings, path)
 
-    from engram_core.daemon.handlers import Engine
-
-    engine = Engine(settings, path)
+    engine = _open(settings, path)
     try:
         bound = bound or endpoint.bind(socket_path)
         daemon = Daemon(engine, settings, load, bound=bound, database=path)
@@ -188,6 +186,42 @@ def _serve(report: Report, *, socket: str | None, database: str | None, config: 
         endpoint.withdraw(path)
         os.close(held)
     return 0
+
+
+def _open(settings: Settings, database: str) -> Engine:
+    """Open the database while asyncio is loaded: the one waits for the disk, the other needs the processor."""
+    import threading
+
+    found: list[Engine | BaseException] = []
+
+    def open_it() -> None:
+        try:
+            from engram_core.daemon.handlers import Engine
+
+            found.append(Engine(settings, database))
+        except BaseException as exc:
+            found.append(exc)
+
+    thread = threading.Thread(target=open_it, name="engram-open")
+    thread.start()
+    _load_asyncio()
+    thread.join()
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
+
+
+def _load_asyncio() -> None:
+    """Import asyncio as a Python without ssl has it: no connection here uses it, and it takes a fifth of the time."""
+    held = sys.modules.get("ssl")
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+    try:
+        import engram_core.daemon.server  # noqa: F401
+    finally:
+        if held is None:
+            del sys.modules["ssl"]
+        else:
+            sys.modules["ssl"] = held
 
 
 def _version() -> str:

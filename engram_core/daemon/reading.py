@@ -57,8 +57,9 @@ def _full(kind: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Fill the defaults that a stored line leaves out."""
     from engram_core import models
 
-    model: type[models.Model] = {"fact": models.Fact, "episode": models.Episode, "procedure": models.Procedure,
-                                 "insight": models.Insight}[kind]
+    kinds: dict[str, type[models.Model]] = {"fact": models.Fact, "episode": models.Episode, "procedure": models.Procedure,
+                                 "insight": models.Insight}
+    model = kinds[kind]
     names = model.model_fields
     return [{**model.model_validate({key: one for key, one in row.items() if key in names})
              .model_dump(mode="json", exclude_none=False), **{key: one for key, one in row.items() if key not in names}}

@@ -102,14 +102,15 @@ def spend(found: Gathered, counter: Counter, reads: Reads) -> Spent:
     items = [one for one in found.candidates if not one.reason]
     items.sort(key=lambda one: (-one.rank, one.id))
     _complete_costs(items, counter, reads, found)
-    limits: dict[str, int] = dict(question.request.budget.per_section)
+    limits: dict[str, int] = {str(name): tokens for name, tokens in question.request.budget.per_section.items()}
     if "insight" in limits:
         limits["insights"] = min(limits.pop("insight"), limits.get("insights", UNLIMITED))
     sections = [name for name in SECTIONS if name != "citations"]
     number = {name: at for at, name in enumerate(sections)}
     table, shares = [], {}
+    rules: dict[str, Any] = {**question.purpose.sections}
     for name in sections:
-        rule = question.purpose.sections.get(name)
+        rule = rules.get(name)
         share = rule.share if rule else 0.0
         most = -1 if rule is None or rule.max_items is None else rule.max_items
         shares[name] = share
@@ -139,7 +140,7 @@ def _state_forms(found: Gathered) -> None:
     if found.state:
         shown = {name: value for name, value in found.state.items() if name in question.purpose.state and value}
         if shown or found.state.get("state_version"):
-            whole = {**shown, "state_version": found.state.get("state_version", 0)}
+            whole: dict[str, Any] = {**{str(name): value for name, value in shown.items()}, "state_version": found.state.get("state_version", 0)}
             forms = [("full", whole), *working_state_forms(whole).items()]
             lines = [(name, dump_json({key: dump_json(one) for key, one in form.items() if one or key == "state_version"}))
                      for name, form in forms]
@@ -153,7 +154,7 @@ def _state_forms(found: Gathered) -> None:
 
 
 def _add_first(found: Gathered, kind: str, id_: str, lines: list[tuple[str, str]], at: int) -> None:
-    section = found.question.purpose.sections.get(kind)  # type: ignore[call-overload]
+    section = found.question.purpose.sections.get(kind)
     reason = "" if section is not None and section.show else "not_for_purpose"
     found.candidates.append(Candidate(kind, kind, kind, id_, layer="run" if kind == "working_state" else "session",
                                       forms=lines, score=1.0, rank=2e7 + at, reason=reason))
@@ -166,7 +167,7 @@ def _complete_costs(items: list[Candidate], counter: Counter, reads: Reads, foun
     wanted = [one for one in items if one.index is not None and not indexed]
     long = [one for one in items if one.kind == "event" and one.costs[0][0] > CUT_TOKENS][:CUTS]
     read_lines([*wanted, *(one for one in long if one not in wanted)], reads, found)
-    rules: dict[str, Any] = found.question.purpose.sections  # type: ignore[assignment]
+    rules: dict[str, Any] = {**found.question.purpose.sections}
     for one in long:
         _cut_quote(one, counter, found.scores[one.layer].matched(one.doc) if one.layer in found.scores else [])
     for one in items:

@@ -103,7 +103,7 @@ def _with_weak_cues(question: Question, state: dict[str, Any]) -> Question:
 
 
 def _rank(score: float, tokens: int, exponent: float) -> float:
-    return score / max(1, tokens) ** exponent
+    return float(score / max(1, tokens) ** exponent)
 
 
 def _rank_kind(found: Gathered, kind: str, window: set[int]) -> None:
@@ -136,7 +136,7 @@ _FILTER = {("insight", "task_type"): "not_validated", ("insight", "validity"): "
 
 
 def _shown(question: Question, kind: str) -> bool:
-    section = question.purpose.sections.get(SECTION[kind])  # type: ignore[call-overload]
+    section = question.purpose.sections.get(SECTION[kind])
     if section is None or not section.show:
         return False
     if kind == "insight":
@@ -167,7 +167,7 @@ def _select(found: Gathered, kind: str, level: str, index: OwnerIndex) -> Any:
         return None
     cues = [*question.request.cues.tags, *question.request.cues.entities]
     ncues = len(cues) + (question.range is not None)
-    weights = effective(question.purpose.weights[kind], text=bool(question.text), cues=ncues > 0)  # type: ignore[index]
+    weights = effective(question.purpose.weights[kind], text=bool(question.text), cues=ncues > 0)
     found.weights[kind] = weights
     groups, subset, oldest = None, None, None
     if kind == "procedure" and question.request.task_type != "generic":
@@ -264,7 +264,7 @@ def _state_candidates(found: Gathered) -> None:
 
 
 def _add_state(found: Gathered, kind: str, section: str, id_: str, line: str, at: int, reason: str = "") -> None:
-    shown = found.question.purpose.sections.get(section)  # type: ignore[call-overload]
+    shown = found.question.purpose.sections.get(section)
     if shown is None or not shown.show:
         reason = "not_for_purpose"
     found.candidates.append(Candidate(kind, section, section, id_, layer="session" if kind == "quote" else "run",

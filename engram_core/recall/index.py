@@ -77,7 +77,7 @@ class OwnerIndex:
     @property
     def tokenizer_name(self) -> str:
         """The tokenizer whose counts the table holds."""
-        return self._tokenizer.name
+        return str(self._tokenizer.name)
 
     @property
     def text(self) -> TextIndex:
@@ -168,7 +168,7 @@ class OwnerIndex:
                       intervals=intervals)
         self.ids.append(id_)
         self._docs[KINDS.index(kind)][seq] = doc
-        return doc
+        return int(doc)
 
     def count(self, line: str) -> tuple[int, int]:
         """Count a line as an inner and as a last item of its section."""

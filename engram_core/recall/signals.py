@@ -30,4 +30,4 @@ def effective(weights: Weights, *, text: bool, cues: bool) -> tuple[float, ...]:
 
 def half_life_ms(policy: Policy, kind: str) -> float:
     """Return the age in ms at which a kind's recency is one half."""
-    return policy.half_life_days[kind] * DAY_MS  # type: ignore[index]
+    return policy.half_life_days[kind] * DAY_MS

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Dialect(NamedTuple):
+@dataclass(frozen=True, eq=False)  # one object per database: statements are cached by identity
+class Dialect:
     """How one database writes types, parameters, names and the end of a table.
 
     ``types`` maps column kinds to SQL types; ``parameter`` is a format with the parameter's name; ``upsert`` is a format
@@ -21,8 +22,6 @@ class Dialect(NamedTuple):
     excluded: str
     begin: str
     max_parameters: int
-
-    __hash__ = object.__hash__  # one object per database: statements are cached by it
 
 
 SQLITE = Dialect(

@@ -32,7 +32,7 @@ def forget(tx: Transaction, scope: Scope, selector: Selector, *, dry_run: bool) 
     """Delete what the selector names within the scope's own owner and return the report."""
     report: dict[str, Any] = {"dry_run": dry_run, "rows": 0, "versions": 0, "index_entries": 0, "builds": 0, "quotes": 0,
                               "kinds": {}, "backups_note": BACKUPS}
-    kinds = selector.kinds or [*MEMORIES, "working_state", "short_term"]
+    kinds: list[str] = [*selector.kinds] or [*MEMORIES, "working_state", "short_term"]
     gone: set[str] = set()
     for kind in kinds:
         if kind in MEMORIES:
@@ -52,7 +52,8 @@ def _memories(tx: Transaction, scope: Scope, kind: str, selector: Selector, repo
             return set()
         if kind in _RUN_KINDS:
             level = "run" if selector.run or kind == "insight" else "session"
-    column, where, values = ID_COLUMN[kind], ["1=1"], {}
+    column, where = ID_COLUMN[kind], ["1=1"]
+    values: dict[str, Any] = {}
     if selector.before is not None:
         where.append(f"{_TIME[kind]} < {{before}} AND pinned=0")
         values["before"] = parse_time("before", selector.before)

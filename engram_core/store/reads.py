@@ -97,7 +97,8 @@ class Reads:
         rows = rows[:cap]
         if newest:
             rows.reverse()
-        events, size = [], 0
+        events: list[dict[str, Any]] = []
+        size = 0
         for row in rows:
             size += len(row[3])
             if size > REPLY_BYTES and events:

@@ -7,13 +7,14 @@ emits for it where that differs, ``tokens`` the counts of that line as "tokenize
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 OWNER = ("tenant_id", "user_id", "agent_id")
 RUN = (*OWNER, "session_id", "run_id")
 
 
-class Column(NamedTuple):
+@dataclass(frozen=True)
+class Column:
     """One column; kinds are key (indexable text), text, json, ms, int and real."""
 
     name: str
@@ -21,7 +22,8 @@ class Column(NamedTuple):
     null: bool = False
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True, eq=False)  # one object per table: statements are cached by identity
+class Table:
     """One table: the ids its rows belong to, its key and columns beside them, and further unique or plain indexes."""
 
     name: str
@@ -30,8 +32,6 @@ class Table(NamedTuple):
     columns: tuple[Column, ...]
     unique: tuple[tuple[str, ...], ...] = ()
     indexes: tuple[tuple[str, ...], ...] = ()
-
-    __hash__ = object.__hash__  # one object per table: statements are cached by it
 
     def all_columns(self) -> tuple[Column, ...]:
         """The scope's ids, then the table's own columns."""
