@@ -20,7 +20,7 @@ from engram_cli.errors import EXIT_CODES  # noqa: E402
 from engram_cli.main import COMMANDS, app  # noqa: E402
 from engram_cli.options import SECTIONS  # noqa: E402
 from engram_core import __version__  # noqa: E402
-from engram_core.settings import FIELDS  # noqa: E402
+from engram_core.settings import AT_START, FIELDS  # noqa: E402
 
 Generated = dict[str, str]
 SHARED = frozenset().union(*(names for _, names in SECTIONS))
@@ -374,7 +374,8 @@ def configuration() -> str:
         if field.kind == "patterns":
             lines += [f"# {field.help}", f"{name} = {{}}"]
             continue
-        lines += _wrapped(f"{field.help}{allowed} [{field.env}]")
+        restart = "; read at the daemon's start" if field.key in AT_START else ""
+        lines += _wrapped(f"{field.help}{allowed}{restart} [{field.env}]")
         lines.append(f"{name} = {_literal(field.default)}")
     return "\n".join(lines) + "\n"
 

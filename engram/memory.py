@@ -46,7 +46,7 @@ def new_id(prefix: str, now_ms: int) -> str:
 class Memory:
     """The memories of one database, through its daemon.
 
-    Scopes, events, facts and all else are plain dicts as documented in docs/model.md; pydantic models are taken too.
+    Scopes, events, facts and all else are plain dicts, as JSON; pydantic models are taken too.
     One object may be used by several threads; they take turns.
     """
 
@@ -112,7 +112,7 @@ class Memory:
             sent["cwd"] = self._cwd
             _complete(sent)
         if self._timeout is not None:
-            sent["timeout_ms"] = max(1, round(self._timeout * 1000))
+            sent.setdefault("timeout_ms", max(1, round(self._timeout * 1000)))
         self._number += 1
         return write_request(self._number, method, sent)
 

@@ -6,11 +6,10 @@ methods; every error it raises is an EngramError.
 
 from __future__ import annotations
 
+import _socket  # the C module: importing socket alone costs half a Python start
 import errno
 import os
 import time
-
-import _socket  # the C module: importing socket alone costs half a Python start
 
 from engram_core.errors import AccessDenied, Busy, DeadlineExceeded, EngramError, NoDaemon, ProtocolError
 
@@ -42,8 +41,8 @@ class Place:
 def find(*, env: Mapping[str, str], socket: str | None = None, config: str | None = None,
          settings: Settings | None = None) -> Place:
     """Find the daemon's place from flags, environment and configuration."""
-    from engram_core import settings as configuration
     from engram.autostart import allowed
+    from engram_core import settings as configuration
 
     if settings is None:
         settings = configuration.load(env=env, config=config, flags={"daemon.socket": socket})

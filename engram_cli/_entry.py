@@ -26,6 +26,7 @@ HOT = {
 }
 TIMEOUT_S = 10.0
 MAX_INPUT = 16 << 20
+MAX_REQUEST = 1 << 20
 # Settings that move the socket or the deadline; a file or environment without them leaves the defaults.
 MOVING = (b"url", b"socket", b"timeout")
 MOVING_ENV = ("ENGRAM_STORE_URL", "ENGRAM_CONFIG", "ENGRAM_DAEMON_REQUEST_TIMEOUT_MS")
@@ -68,7 +69,7 @@ def understand(args: list[str]) -> tuple[str, Options, str | None] | None:
         if name in flags and not given:
             options[name] = True
             continue
-        if name not in single and name not in repeated or given and name == "-q":
+        if (name not in single and name not in repeated) or (given and name == "-q"):
             return None
         if not given:
             value = args[at] if at < len(args) else ""
@@ -112,12 +113,15 @@ def serve(command: str, options: Options, word: str | None) -> int:
     timeout = float(str(options.get("--timeout", TIMEOUT_S)))
     body = {"append": append, "packet": packet, "status": status}[command](options, word)
     method = {"append": "append_event", "packet": "build_memory_packet"}.get(command, command)
-    line = '{"jsonrpc":"2.0","id":1,"method":"%s","params":{%s,"cwd":%s,"timeout_ms":%d}}\n' % (
-        method, body, text(folder()), max(1, round(timeout * 1000)))
+    line = (f'{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{body},"cwd":{text(folder())},'
+            f'"timeout_ms":{max(1, round(timeout * 1000))}}}}}\n')
     try:
         sent = line.encode()
     except UnicodeEncodeError as exc:
         raise bad_input("the command line is not UTF-8", "convert it, for example with iconv") from exc
+    if len(sent) > MAX_REQUEST + 1:
+        raise bad_input(f"the request has {len(sent)} bytes; allowed are {MAX_REQUEST}",
+                        "split the text, or send a list in parts")
     reply = ask(sent, options, timeout)
     at = reply.find(b',"result":', 0, 64)
     if at < 0:
@@ -186,7 +190,7 @@ def text(value: object) -> str:
     """Return a text as JSON."""
     import _json
 
-    return str(_json.encode_basestring(value))
+    return _json.encode_basestring(str(value))
 
 
 def texts(values: object) -> str:
@@ -265,7 +269,7 @@ def usual_socket(options: Options) -> str:
     if asked:
         return str(asked) if str(asked)[:1] == "/" else ""
     home = env.get("HOME", "")
-    if home[:1] != "/" or home == "/" or any([env.get(name) for name in MOVING_ENV]):
+    if home[:1] != "/" or home == "/" or any(env.get(name) for name in MOVING_ENV):
         return ""
     for path in ("/etc/engram/engram.toml", base("XDG_CONFIG_HOME", home + "/.config") + "/engram/engram.toml"):
         try:
@@ -275,7 +279,7 @@ def usual_socket(options: Options) -> str:
             continue
         except OSError:
             return ""
-        if any([word in data for word in MOVING]):
+        if any(word in data for word in MOVING):
             return ""
     runtime = base("XDG_RUNTIME_DIR", "")
     return (runtime if runtime else base("XDG_STATE_HOME", home + "/.local/state") + "/engram/run").removesuffix(
@@ -314,8 +318,12 @@ def write(data: bytes) -> None:
     """Write all of it to stdout."""
     if sys.stdout is None:
         raise OSError(9, "stdout is closed")
-    while data:
-        data = data[os.write(1, data):]
+    try:
+        while data:
+            data = data[os.write(1, data):]
+    except OSError as exc:
+        exc.filename = "stdout"
+        raise
 
 
 def occupy_closed() -> None:

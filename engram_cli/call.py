@@ -59,11 +59,6 @@ def working_directory() -> str:
         return "/"
 
 
-def stdin_is_open() -> bool:
-    """Tell whether something other than a person at a terminal can be read."""
-    return sys.stdin is not None and not sys.stdin.isatty()
-
-
 def read_stdin() -> str:
     """Return all of stdin as text."""
     if sys.stdin is None:
@@ -81,7 +76,7 @@ def text_from(argument: str | None, *, what: str) -> str:
     """Return the text of an argument, or of stdin for ``-`` and for none where a pipe is open."""
     if argument is not None and argument != "-":
         return argument
-    if argument is None and not stdin_is_open():
+    if argument is None and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError(f"no {what} given", hint="write it as an argument, or pipe it in")
     text = read_stdin().rstrip("\n")
     if not text:

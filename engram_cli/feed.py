@@ -16,6 +16,7 @@ import typer
 
 from engram_cli.call import Call, lines_of_stdin, parse_object, read_stdin
 from engram_cli.errors import failure
+from engram_cli.output import Progress
 from engram_core.errors import BadInput, EngramError, UsageError
 
 Json = dict[str, Any]
@@ -61,11 +62,18 @@ class _Stream:
         self._codes: set[int] = set()
 
     def run(self) -> int:
-        for reply in self._call.memory.stream(self._item.method, self._requests()):
-            with self._lock:
-                number = self._waiting.popleft()
-                self._write(self._refusal(reply, int(number)) if isinstance(reply, EngramError) else reply)  # type: ignore[arg-type]
-                self._write_refused()
+        """Send the lines, write the answers, return the exit code."""
+        progress = Progress("stored", watched=not self._call.out.terminal)
+        try:
+            for count, reply in enumerate(self._call.memory.stream(self._item.method, self._requests()), 1):
+                with self._lock:
+                    number = self._waiting.popleft()
+                    assert isinstance(number, int)
+                    self._write(self._refusal(reply, number) if isinstance(reply, EngramError) else reply)
+                    self._write_refused()
+                progress.step(count)
+        finally:
+            progress.end()
         return 65 if 65 in self._codes else min(self._codes, default=0)
 
     def _requests(self) -> Iterator[Json]:
@@ -87,8 +95,9 @@ class _Stream:
                 yield params
 
     def _write_refused(self) -> None:
-        while self._waiting and not isinstance(self._waiting[0], int):
-            self._write(self._waiting.popleft())  # type: ignore[arg-type]
+        while self._waiting and isinstance(first := self._waiting[0], dict):
+            self._waiting.popleft()
+            self._write(first)
 
     def _write(self, answer: Json) -> None:
         self._call.out.rows([answer])

@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # Typer turns the first into the second
         _silence_stdout()
         return 141
     except (KeyboardInterrupt, typer.Abort):

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,7 +81,8 @@ class Output:
 
     def document(self, name: str, body: Mapping[str, Any]) -> None:
         """Write the one document of ``--json``."""
-        self.write(dumps({"schema": f"engram.{name}/1", **body}) + "\n")
+        schema = {"schema": f"engram.{name}/1"}
+        self.write(dumps({**schema, **body, **schema}) + "\n")
 
     def rows(self, items: Iterable[Mapping[str, Any]]) -> None:
         """Write one compact object per line."""
@@ -124,7 +126,7 @@ class Output:
 
         sys.stdout.flush()
         return Console(file=sys.stdout, force_terminal=self.rich, no_color=not self.color, highlight=False,
-                       emoji=False, markup=False, soft_wrap=False)
+                       color_system="auto" if self.color else None, emoji=False, markup=False, soft_wrap=False)
 
     def _draw_table(self, table: Table) -> None:
         from rich.cells import cell_len
@@ -160,6 +162,31 @@ def _columns_that_fit(columns: Sequence[Column], widths: list[int], width: int) 
         shown.remove(last)
     widths[wide] = min(widths[wide], max(left, 10))
     return shown
+
+
+class Progress:
+    """Count on stderr while something takes long and a person watches nothing else."""
+
+    DELAY_S, STEP_S = 0.3, 0.2
+
+    def __init__(self, what: str, *, watched: bool) -> None:
+        self._what, self._shown = what, False
+        self._on = watched and sys.stderr is not None and sys.stderr.isatty()
+        self._next = time.monotonic() + self.DELAY_S
+
+    def step(self, count: int) -> None:
+        """Show how many there are so far, not too often."""
+        if self._on and time.monotonic() >= self._next:
+            self._next = time.monotonic() + self.STEP_S
+            self._shown = True
+            sys.stderr.write(f"\r{count:,} {self._what}")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        """Take the count away again."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 def wants_color(choice: str, terminal: bool) -> bool:

@@ -107,12 +107,28 @@ def share(value: Any) -> str:
     return f"{value:.2f}" if isinstance(value, int | float) else ""
 
 
-def record(item: Json, *, skip: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
-    """Return one memory as names and values, without what is empty."""
-    return [(key, text_of(value)) for key, value in item.items()
-            if key not in skip and value not in (None, "", [], {})]
+def status(found: Json, env: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the daemon's status as names and values; each id of the scope says where it comes from."""
+    sources = found.get("scope_sources") or {}
+    rows = _flat("", {key: value for key, value in found.items() if key not in ("scope", "scope_sources")})
+    for name, value in (found.get("scope") or {}).items():
+        source = str(sources.get(name, ""))
+        variable = f"ENGRAM_{name.removesuffix('_id').upper()}"
+        if source == "request":
+            source = variable if env.get(variable) == value else f"--{name.removesuffix('_id')}"
+        rows.append((f"scope.{name}", f"{value} ({source})"))
+    return rows
 
 
-def listed(name: str, values: Iterable[Any]) -> list[tuple[str, str]]:
-    """Return a list as one pair per entry, the name only at the first."""
-    return [(name if index == 0 else "", text_of(value)) for index, value in enumerate(values)]
+def _flat(prefix: str, found: Json) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in found.items():
+        if isinstance(value, dict) and value:
+            rows += _flat(f"{prefix}{name}.", value)
+        elif isinstance(value, bool):
+            rows.append((prefix + name, "yes" if value else "no"))
+        elif isinstance(value, list | dict):
+            rows.append((prefix + name, ", ".join(map(text_of, value)) or "none"))
+        else:
+            rows.append((prefix + name, text_of(value)))
+    return rows

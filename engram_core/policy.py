@@ -5,7 +5,9 @@ The shipped ``config/policies/default.toml`` lists every field with its default;
 
 from __future__ import annotations
 
+import hashlib
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -89,6 +91,11 @@ class Policy(Table):
     recipe: dict[str, Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]] = {}
     purposes: dict[PurposeKey, Purpose] = {}
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of every field, which names the policy in build ids."""
+        return hashlib.blake2b(self.model_dump_json().encode(), digest_size=8).hexdigest()
+
 
 def parse(text: str, path: str) -> dict[str, Any]:
     """Read a policy file's TOML; raise ConfigError naming the file and the line."""
@@ -130,6 +137,7 @@ class Policies:
         self._folders = folders
         self._recipe = recipe
         self._cache: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._loaded: dict[str, tuple[dict[str, Any], dict[str, Any], Policy]] = {}
 
     def names(self) -> dict[str, str]:
         """Return the known policies and their files."""
@@ -156,20 +164,28 @@ class Policies:
                 cached = self._cache[path] = (stamp, parse(file.read(), path))
         return cached[1]
 
+    def _named(self, name: str) -> Policy:
+        """Return a policy without overrides, made again when a file of it has changed."""
+        base, own = self.table("default"), self.table(name)
+        known = self._loaded.get(name)
+        if known is None or known[0] is not base or known[1] is not own:
+            table = base if name == "default" else merged(base, own)
+            known = self._loaded[name] = (base, own, checked(table, f"policy {name}", recipe=self._recipe))
+        return known[2]
+
     def load(self, name: str, overrides: dict[str, Any]) -> Policy:
         """Return the named policy over the default one, with the request's overrides over both.
 
         An unknown name with overrides is a label over the default policy; alone it is an error.
         """
+        if not overrides:
+            return self._named(name)
         base = self.table("default")
         if name != "default":
             try:
                 base = merged(base, self.table(name))
             except BadInput:
-                if not overrides:
-                    raise
-        if not overrides:
-            return checked(base, f"policy {name}", recipe=self._recipe)
+                pass
         try:
             return checked(merged(base, overrides), f"policy {name}", recipe=self._recipe)
         except ConfigError as error:

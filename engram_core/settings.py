@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "FIELDS", "SCOPE_IDS", "Field", "Settings", "check", "config_path", "database_path", "field_of", "load",
+    "AT_START", "FIELDS", "SCOPE_IDS", "Field", "Settings", "check", "config_path", "database_path", "field_of", "load",
     "log_path", "login_name", "parse_text", "project_file", "read_file", "resolve_scope", "socket_path",
 ]
 
@@ -110,6 +110,9 @@ FIELDS: tuple[Field, ...] = (
           help="forget expired and rejected insights after this; 0 keeps them"),
 )
 BY_KEY = {field.key: field for field in FIELDS}
+# What a daemon reads once, at its start; everything else it takes over when told to reload.
+AT_START = frozenset({"store.url", "store.durability", "store.busy_timeout_ms", "daemon.socket",
+                      "daemon.max_connections", "recall.language", "recall.index_memory_mb"})
 SECTIONS = tuple(dict.fromkeys(field.key.split(".")[0] for field in FIELDS))
 
 

@@ -49,9 +49,9 @@ class Home:
     def start(self, **env: str) -> subprocess.Popen[bytes]:
         """Start a daemon in the foreground and wait until it answers."""
         before = self.record().get("pid")
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", RUN_DAEMON], env={**self.env, **env}, cwd="/", stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=open(self.path / "stderr", "ab"))
+        with open(self.path / "stderr", "ab") as stderr:
+            self.process = subprocess.Popen([sys.executable, "-c", RUN_DAEMON], env={**self.env, **env}, cwd="/",
+                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr)
         process = self.process
         self.wait_for(lambda: process.poll() is not None or self.record().get("pid") not in (None, before))
         assert process.poll() is None, (self.path / "stderr").read_text()

@@ -1,4 +1,4 @@
-"""The real tokenizers, tiktoken's, built without network from the shipped ranks and the published patterns."""
+"""tiktoken's own encodings, built without network from the shipped ranks and the published patterns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import tiktoken
-from tiktoken_ext import openai_public
+from tiktoken_ext import openai_public  # type: ignore[import-untyped]
 
 VOCABULARIES = Path(__file__).parent.parent / "engram_core" / "vocab"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from typing import Any
 
 import typer
 
+from engram_cli import views
 from engram_cli.call import Call
 from engram_cli.options import NO_MARKUP, command
 
@@ -20,10 +22,11 @@ engram status --json
 """)
 def status(call: Call) -> None:
     """Show whether the daemon runs, what it holds, and whose memories your commands use."""
+    found = call.ask("status")
     if call.out.json or call.out.ndjson:
-        call.out.document("status", call.ask("status"))
+        call.out.document("status", found)
     else:
-        call.out.write(call.ask("status", render=True))
+        call.out.fields(views.status(found, os.environ))
 
 
 @command(app, "version", scope=False, daemon=False, example="engram version --json")

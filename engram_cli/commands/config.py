@@ -107,7 +107,7 @@ def set_(
     settings.read_file(file, project=project)  # a file that is wrong already is not changed
     replace_value(file, (*setting.split("."), *([name] if name else [])), value if name else given,
                   private=not project)
-    taken = _tell_daemon(call) if not project else ""
+    taken = _tell_daemon(call, setting) if not project else ""
     if call.out.json:
         call.out.document("config-set", {"key": key, "value": value if name else given, "path": file, "note": taken})
         return
@@ -131,13 +131,13 @@ def _parts(key: str) -> tuple[str, str]:
     return settings.field_of(key).key, ""
 
 
-def _tell_daemon(call: Call) -> str:
+def _tell_daemon(call: Call, setting: str) -> str:
     os.environ["ENGRAM_AUTOSTART"] = "0"
     try:
         call.memory.reload()
     except EngramError as exc:
         return "" if exc.kind == "no_daemon" else f"the daemon did not take it over: {exc.message}"
-    return "the daemon took it over"
+    return "it takes effect with: engram daemon restart" if setting in settings.AT_START else "the daemon took it over"
 
 
 @command(app, "check", scope=False, daemon=False, example="engram config check")

@@ -55,7 +55,7 @@ class Builds:
             taken = [one for queue in self._waiting.values() for one in list(queue)[:SLICE]][:SLICE]
         if not taken:
             return False
-        from engram_core.recall.compose import explanation
+        from engram_core.recall.account import explanation
 
         accounts = []
         for packet in taken:
@@ -80,9 +80,9 @@ class Builds:
 
 def _recalled(packet: Composed) -> dict[tuple[str, Owner], list[int]]:
     found: dict[tuple[str, Owner], list[int]] = {}
-    for one in packet.spent.kept:
-        if one.index is not None:
-            found.setdefault((one.kind, one.index.owner), []).append(one.seq)
+    for one in packet.kept:
+        if one.doc >= 0:
+            found.setdefault((one.kind, packet.found.layers[one.layer][1].owner), []).append(one.seq)
     return found
 
 

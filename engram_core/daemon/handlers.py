@@ -25,6 +25,7 @@ from engram_core.store.store import Store
 from engram_core.values import dump_json
 
 if TYPE_CHECKING:
+    from engram_core.packet import PacketRequest
     from engram_core.policy import Policies
     from engram_core.recall.budget import Counter
     from engram_core.recall.compose import Composed
@@ -57,6 +58,7 @@ class Engine:
         self._cache: IndexCache | None = None
         self._policies: Policies | None = None
         self._shorten = False
+        self.requests: dict[str, tuple[PacketRequest, str]] = {}
         self._counters: dict[tuple[str, str], Counter] = {}
         self._builds = Builds(self.store, settings.get("retention.builds_per_run"))
         self.counters = {"appends": 0, "packets": 0, "errors": 0}

@@ -9,7 +9,7 @@ import os
 import time
 
 from engram_core import __version__
-from engram_core.errors import BadInput, EngramError, ProtocolError
+from engram_core.errors import BadInput, ConfigError, EngramError, ProtocolError
 from engram_core.protocol.lines import dump
 from engram_core.protocol.messages import check_params
 
@@ -29,8 +29,7 @@ def loop_answer(server: Server, method: str, params: dict[str, Any]) -> bytes | 
     """Return the result of one of LOOP_METHODS, or its error."""
     try:
         check_params(method, params)
-        result = LOOP_METHODS[method](server, params)
-        return dump(status_text(result) if params.get("render") else result)
+        return dump(LOOP_METHODS[method](server, params))
     except EngramError as error:
         return error
 
@@ -53,6 +52,7 @@ def status(server: Server, params: dict[str, Any]) -> dict[str, Any]:
     """Describe the daemon, and the scope a caller in this folder would get."""
     engine = server.engine.status()
     counters = {**server.counters, **engine.pop("counters", {})}
+    engine["schema_version"] = engine.pop("schema", None)  # "schema" names the document in every --json
     found: dict[str, Any] = {
         "version": __version__, "pid": os.getpid(), "uptime_s": round(time.monotonic() - server.started, 3),
         "socket": server.socket_path, "database": server.database}
@@ -71,27 +71,11 @@ def _scope(server: Server, params: dict[str, Any]) -> dict[str, Any]:
         raise BadInput("scope must be an object and cwd a text")
     if cwd is None and not given:
         return {}
-    scope, sources = resolve_scope(given, cwd=cwd, settings=server.settings, env_user=login_name(os.environ))
+    try:
+        scope, sources = resolve_scope(given, cwd=cwd, settings=server.settings, env_user=login_name(os.environ))
+    except ConfigError as error:  # the daemon lives on with what it read before, and says so
+        return {"config_error": str(error)}
     return {"scope": scope, "scope_sources": sources}
-
-
-def status_text(found: dict[str, Any]) -> str:
-    """Return the lines ``engram status`` prints: name, colon, value; nested names joined by a dot."""
-    return "".join(f"{name}: {value}\n" for name, value in _flat("", found))
-
-
-def _flat(prefix: str, found: dict[str, Any]) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for name, value in found.items():
-        if isinstance(value, dict) and value:
-            rows += _flat(f"{prefix}{name}.", value)
-        elif isinstance(value, bool):
-            rows.append((prefix + name, "yes" if value else "no"))
-        elif isinstance(value, list | dict):
-            rows.append((prefix + name, ", ".join(map(str, value)) or "none"))
-        else:
-            rows.append((prefix + name, str(value)))
-    return rows
 
 
 def reload(server: Server, params: dict[str, Any]) -> dict[str, Any]:

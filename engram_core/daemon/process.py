@@ -52,7 +52,7 @@ def run(*, socket: str | None = None, database: str | None = None, config: str |
         return error.exit_code
     except Exception as exc:
         log.debug("the daemon failed to start", exc_info=True)
-        defect = InternalError(f"the daemon cannot start: {type(exc).__name__}: {exc}",
+        defect = InternalError(f"a defect stopped the start: {type(exc).__name__}: {exc}",
                                hint="see: engram daemon run --log-level debug")
         report.failed(defect)
         return defect.exit_code
@@ -280,7 +280,7 @@ class Daemon:
 
     def _warm(self) -> None:
         """Import what the first packet needs while nobody waits."""
-        if time.monotonic() - self.server.last < WARM_S:
+        if time.monotonic() - self.server.writer.asked < WARM_S:
             self.loop.call_later(WARM_S, self._warm)
             return
         self.server.reader.run(self._prepare)
@@ -325,7 +325,7 @@ class Daemon:
         notify("READY=1")
 
     def stop(self) -> None:
-        """Begin the end: accept nobody, refuse new requests, wait for what was accepted."""
+        """Begin the end: tell whoever comes to try again, wait for what was accepted."""
         if self.stopping:
             return
         self.stopping = True
@@ -333,21 +333,22 @@ class Daemon:
         notify("STOPPING=1")
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, EXIT_S)
-        if self.listener is not None:
-            self.listener.close()
         self.server.drain()
-        self._until = time.monotonic() + DRAIN_S
-        self._wait_for_work()
+        self._wait_for_work(time.monotonic() + DRAIN_S, quiet=0)
 
-    def _wait_for_work(self) -> None:
-        if self.server.busy() and time.monotonic() < self._until:
-            self.loop.call_later(0.005, self._wait_for_work)
+    def _wait_for_work(self, until: float, *, quiet: int) -> None:
+        """Stop once nothing was under way for a few looks: lines still in the sockets are told to try again."""
+        quiet = 0 if self.server.busy() else quiet + 1
+        if quiet < 4 and time.monotonic() < until:
+            self.loop.call_later(0.005, lambda: self._wait_for_work(until, quiet=quiet))
         else:
             self.loop.stop()
 
     def _end(self) -> None:
+        if self.listener is not None:
+            self.listener.close()
         for connection in list(self.server.connections):
-            connection.transport.abort()
+            connection.transport.close()
         done = self.server.writer.stop(True, timeout=0.4)
         done = self.server.reader.stop(timeout=0.1) and done
         if done:

@@ -11,6 +11,7 @@ from engram_core.errors import BadInput, NotFound
 from engram_core.values import check_text, dump_json, show
 
 if TYPE_CHECKING:
+    from engram_core.packet import PacketRequest
     from engram_core.daemon.handlers import Engine
     from engram_core.recall.compose import Composed
 
@@ -27,27 +28,43 @@ def _choice(params: Params, name: str, allowed: tuple[str, ...], default: str) -
 
 def _composed(engine: Engine, request: Any, params: Params) -> Composed:
     """Build a packet from a request object; the scope is completed for callers on the command line."""
-    from engram_core.models import build
-    from engram_core.packet import PacketRequest
     from engram_core.recall.build import make_question, moment
     from engram_core.recall.parts import build_part
 
     if type(request) is not dict:
         raise BadInput(f"request is {show(request)}; allowed is an object with scope, purpose, query, budget …")
-    given = {key: value for key, value in request.items() if key != "scope"}
     scope = engine.scope({**params, "scope": request.get("scope", params.get("scope"))})
+    wanted, canonical = _wanted(engine, request)
+    policy = engine.policies.load(wanted.policy_id, wanted.policy)
+    now_ms = moment(request.get("now"), engine.now_ms())
+    form = _choice(params, "format", layout.FORMATS, "json")
+    counter = engine.counter(params.get("tokenizer") or engine.settings.get("packet.tokenizer"), form)
+    part = _choice(params, "part", PARTS, "all")
+    question = make_question(scope, wanted, policy, now_ms, canonical)
+    return build_part(question, part, engine.store.reads, engine.cache, counter, most_chars=_max_chars(params))
+
+
+def _wanted(engine: Engine, request: dict[str, Any]) -> tuple[PacketRequest, str]:
+    """Check a request and return it with its canonical JSON; the same one again is not checked again."""
+    from engram_core.models import build
+    from engram_core.packet import PacketRequest
+
+    given = {key: value for key, value in request.items() if key not in ("scope", "now")}
+    text = dump_json(given, "request")
+    known = engine.requests.get(text)
+    if known is not None:
+        return known
     if given.get("budget") is None:
         given["budget"] = {}
     if type(given["budget"]) is dict and "max_tokens" not in given["budget"]:
         given["budget"] = {**given["budget"], "max_tokens": engine.settings.get("packet.max_tokens")}
     given.setdefault("policy_id", engine.settings.get("packet.policy"))
     wanted = build(PacketRequest, given, "request")
-    policy = engine.policies.load(wanted.policy_id, wanted.policy)
-    question = make_question(scope, wanted, policy, moment(wanted.now, engine.now_ms()))
-    form = _choice(params, "format", layout.FORMATS, "json")
-    counter = engine.counter(params.get("tokenizer") or engine.settings.get("packet.tokenizer"), form)
-    part = _choice(params, "part", PARTS, "all")
-    return build_part(question, part, engine.store.reads, engine.cache, counter, most_chars=_max_chars(params))
+    if len(engine.requests) >= 256:
+        engine.requests.clear()
+    canonical = wanted.model_dump_json(exclude={"persist", "now"})
+    engine.requests[text] = (wanted, canonical)
+    return wanted, canonical
 
 
 def _max_chars(params: Params) -> int | None:
@@ -73,7 +90,7 @@ def build_memory_packet(engine: Engine, params: Params) -> Any:
 
 def explain(engine: Engine, params: Params) -> Any:
     """Return the stored account of a build, the scope's last one, or of a packet built for this request now."""
-    from engram_core.recall.compose import explanation
+    from engram_core.recall.account import explanation
 
     memory = params.get("memory_id")
     if params.get("request") is not None:

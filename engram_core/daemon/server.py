@@ -17,7 +17,6 @@ import struct
 import time
 from collections import deque
 
-from engram_core import __version__
 from engram_core.daemon.operations import LOOP_METHODS, loop_answer
 from engram_core.daemon.writer import Reader, Writer, answer
 from engram_core.errors import Busy, DeadlineExceeded, EngramError, MethodNotFound, ProtocolError
@@ -66,7 +65,6 @@ class Server:
         self.counters = {"appends": 0, "packets": 0, "errors": 0, "requests": 0}
         self._finished: deque[tuple[Connection, Request, Outcome]] = deque()
         self._awake = False
-        self.last = 0.0  # when the last request came
         self._tidy_set = False
 
     def accept(self) -> Connection:
@@ -144,14 +142,14 @@ class Server:
     def note(self) -> None:
         """Count a request and see to it that the next quiet moment is used."""
         self.counters["requests"] += 1
-        self.last = time.monotonic()
+        self.writer.asked = time.monotonic()
         if not self._tidy_set:
             self._tidy_set = True
             self.loop.call_later(IDLE_S, self._tidy)
 
     def _tidy(self) -> None:
         """Collect cyclic garbage once nobody is waiting; automatic collection would fall into a request."""
-        idle = time.monotonic() - self.last
+        idle = time.monotonic() - self.writer.asked
         if idle < IDLE_S and not self.draining:
             self.loop.call_later(IDLE_S - idle + 0.05, self._tidy)
             if self.counters["requests"] % 64 == 0:

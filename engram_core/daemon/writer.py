@@ -33,8 +33,9 @@ __all__ = ["Reader", "Writer", "answer"]
 
 MAX_GROUP = 256
 MAX_GROUP_BYTES = 8 << 20
-QUIET_S = 0.03  # after this long without a write the writer turns to what may wait
+QUIET_S = 0.03  # after this long without a request the writer turns to what may wait
 BUSY_S = 1.0  # under steady load what may wait gets its turn this often
+LAST_S = 0.3  # at the end, for what may be lost without harm
 
 log = logging.getLogger("engram.daemon")
 
@@ -80,6 +81,7 @@ class Writer:
         self.engine = engine
         self.waiting = 0  # writes accepted and not yet answered; changed by the loop's thread only
         self.beat = time.monotonic()  # when the thread last took something up or had nothing to do
+        self.asked = 0.0  # when the last request of any kind came; set by the loop's thread
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._dirty = False
         self._stopping = False
@@ -115,9 +117,10 @@ class Writer:
                 self._dirty = True
             now = self.beat = time.monotonic()
             if self._stopping and self._queue.empty():
-                self._afterwards()
+                while self._afterwards() and time.monotonic() < now + LAST_S:
+                    pass
                 return
-            if not group or now > late:
+            if now > late or not (group or now - self.asked < QUIET_S):
                 self._afterwards()
                 late = time.monotonic() + BUSY_S
 
@@ -158,14 +161,21 @@ class Writer:
         except EngramError as error:
             return [error] * len(jobs)
         except Exception as exc:
-            return [_defect(jobs[0].method, exc)] * len(jobs)
+            if len(jobs) == 1:
+                return [_defect(jobs[0].method, exc)]
+        # One of them hit a defect before anything was committed: the others are not to suffer from it.
+        return [outcome for job in jobs for outcome in self._write([job])]
 
-    def _afterwards(self) -> None:
+    def _afterwards(self) -> bool:
+        """Have the engine do a little of what may wait; True when there is more of it."""
         self._dirty = False
         try:
-            self._dirty = bool(self.engine.after_commit())
+            more = self.engine.after_commit()
         except Exception as exc:  # what it does may be lost; the next commit tries again
             _defect("after_commit", exc)
+            return False
+        self._dirty = self._dirty or more
+        return more
 
 
 class Reader:

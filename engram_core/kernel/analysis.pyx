@@ -116,7 +116,7 @@ cdef class Tokens:
         self.end = min(end, PyUnicode_GET_LENGTH(text))
         self.elisions = elisions
         self.joined = 0
-        self.tail = -1
+        self.tail = -2  # next to nothing
         while i < self.end:
             k = class_of(PyUnicode_READ(self.kind, self.data, i))
             if k > RUN:

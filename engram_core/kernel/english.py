@@ -5,10 +5,7 @@ Read by the text analysis; another language starts without such lists and loses 
 
 from __future__ import annotations
 
-from typing import Final
-
-STOP: Final = frozenset(
-    """
+_STOP = """
     a about after all also am an and any are aren't as at be because been before being between both but by can can't
     cannot could couldn't did didn't do does doesn't doing don't down during each few for from further get got had
     hadn't has hasn't have haven't having he her here hers herself him himself his how i i'd i'll i'm i've if in into
@@ -17,35 +14,35 @@ STOP: Final = frozenset(
     then there these they this those through to too under until up us very was wasn't we we're were weren't what
     what's when where which while who whom why will with won't would you you'd you'll you're you've your yours
     yourself yourselves s t d m ll re ve hey hi yeah wow oh thanks thank
-    """.split()
-)
+    """
+STOP = frozenset(_STOP.split())
 
 # Words that only shape a question and seldom help to find its answer; they weigh less there.
-SHAPING: Final = """
+_SHAPING = """
     did does kind type sort many much long often happen happened tell mention mentioned name say said describe according
     current currently list ask asked give go went
-    """.split()
+    """
+SHAPING = _SHAPING.split()
 
-FIRST_PERSON: Final = frozenset(["i", "me", "mine", "my"])
+FIRST_PERSON = frozenset(["i", "me", "mine", "my"])
 
-NUMBERS: Final = frozenset(
-    "one two three four five six seven eight nine ten dozen hundred thousand couple".split()
-)
+_NUMBERS = "one two three four five six seven eight nine ten dozen hundred thousand couple"
+NUMBERS = frozenset(_NUMBERS.split())
 
 # A speaker who says one of these states a standing wish.
-INSTRUCTIONS: Final = (
+INSTRUCTIONS = (
     "always", "never", "from now on", "i prefer", "i'd prefer", "i like to", "i'd like you to", "make sure to",
     "make sure you", "don't ever", "please always", "please use", "please avoid", "please include", "please keep",
     "whenever i", "whenever i'm", "whenever i've", "whenever i'd", "whenever i'll", "when i ask",
 )  # fmt: skip
 
 # What a question asks for; matched against the question as typed, without regard to case.
-ASKS_WHEN: Final = (
+ASKS_WHEN = (
     r"^\s*(when|what (date|day|month|year|time)|how long|which (day|month|year))"
     r"|\b(what|which) (date|month|year)\b"
 )
-ASKS_NUMBER: Final = r"\bhow (many|much|old|long|often)\b"
-ASKS_ASSISTANT: Final = (
+ASKS_NUMBER = r"\bhow (many|much|old|long|often)\b"
+ASKS_ASSISTANT = (
     r"\b(did|do|have|had|were|are) you\b"
     r"|\byou (recommend|suggest|said|say|told|tell|advise|mention|explain|give|gave|provide|list|propos)"
     r"|\byour (advice|recommendation|suggestion|answer|explanation|list|response)"
@@ -55,7 +52,7 @@ ASKS_ASSISTANT: Final = (
 # expressions it can have.
 FIGURE, YEAR, MONTH, WEEKDAY, SEASON, UNIT, AGO, WHICH, DAYTIME, NOW, IN, ON = (1 << bit for bit in range(12))
 
-TIME_WORDS: Final[dict[int, str]] = {
+TIME_WORDS = {
     MONTH: """
         january february march april may june july august september october november december jan feb mar apr jun jul
         aug sep sept oct nov dec

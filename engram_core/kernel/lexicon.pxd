@@ -70,7 +70,8 @@ cdef class Lexicon:
     cdef int64_t gram_bytes
 
     cdef uint32_t intern(self, Tokens tokens, Py_ssize_t i) except? 0
-    cdef uint32_t stem(self, str text)
+    cdef uint32_t stem(self, str text) except? 0
+    cdef bint holds(self, str text) except -1
     cdef str stem_text(self, uint32_t stem)
     cdef int cut_grams(self, str head) except -1
     cdef uint32_t gram(self, uint64_t hash) noexcept

@@ -85,10 +85,15 @@ cdef class Lexicon:
         self.word_count += 1
         return number
 
-    cdef uint32_t stem(self, str text):
+    cdef uint32_t stem(self, str text) except? 0:
         """Return the number of a stem, NONE when no memory ever held it."""
         cdef bytes raw = text.encode("utf-8", "surrogatepass")
         return find(&self.stem_table, hashed(raw, len(raw)), self.stems, sizeof(Stem))
+
+    cdef bint holds(self, str text) except -1:
+        """Tell whether a live document holds the stem."""
+        cdef uint32_t number = self.stem(text)
+        return number != NONE and self.stems[number].documents > 0
 
     cdef uint32_t _enter_stem(self, str text) except? 0:
         cdef bytes raw = text.encode("utf-8", "surrogatepass")

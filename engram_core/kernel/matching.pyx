@@ -23,14 +23,12 @@ cdef enum:
     BODY_SHIFT = 40
     FIELD_MASK = (1 << 20) - 1
 
+# Less than this is no difference: sums of the same parts differ by that much with the order of additions.
+cdef double NEAR = 1e-6
+
 
 cdef inline double idf(double documents, double holding) noexcept nogil:
     return log(1 + (documents - holding + 0.5) / (holding + 0.5))
-
-
-cdef inline double rounded(double value) noexcept nogil:
-    """Round away what depends on the order of additions, so that equal texts stay equal."""
-    return <double><int64_t>(value * 1048576 + 0.5)
 
 
 cdef class Matching:
@@ -331,7 +329,7 @@ cdef inline double saturated(uint64_t count, const Lengths* lengths, const Recip
     cdef double times = (count & FIELD_MASK) + recipe.body * (count >> BODY_SHIFT) + \
         recipe.caption * (count >> CAPTION_SHIFT & FIELD_MASK)
     cdef double length = lengths.lead + recipe.body * lengths.body + recipe.caption * lengths.caption
-    return times / (times + rest + share * length)
+    return times / (times + rest + share * length) if times > 0 else 0
 
 
 cdef void score_words(Matching matching, Documents documents, const Recipe* recipe, Cell* cells, double rest,
@@ -359,23 +357,22 @@ cdef int best_documents(Documents documents, const Cell* cells, double grams, in
                         double* weight) noexcept:
     """Find the best documents by words and 4-grams and the share of each in their sum; return how many."""
     cdef Py_ssize_t doc
-    cdef double score, least = 0, total = 0
+    cdef double score, total = 0
     cdef int count = 0, i
     if wanted < 1:
         return 0
     for doc in range(documents.n):
         score = cells[doc].words + grams * cells[doc].grams
-        if score <= 0 or (count == wanted and rounded(score) <= least):
+        if score <= 0 or (count == wanted and score <= weight[count - 1] + NEAR):
             continue
         i = count if count < wanted else wanted - 1
-        while i > 0 and rounded(weight[i - 1]) < rounded(score):
+        while i > 0 and score > weight[i - 1] + NEAR:
             weight[i] = weight[i - 1]
             best[i] = best[i - 1]
             i -= 1
         weight[i] = score
         best[i] = <uint32_t>doc
         count = min(count + 1, wanted)
-        least = rounded(weight[count - 1])
     for i in range(count):
         total += weight[i]
     for i in range(count):
@@ -404,6 +401,6 @@ cdef int most_typical(Lexicon lexicon, const uint32_t* stems, const double* valu
 
 
 cdef inline bint ahead(Lexicon lexicon, double value, uint32_t stem, double other, uint32_t beside) except -1:
-    if abs(value - other) > 1e-9 * max(value, other):
+    if abs(value - other) > NEAR * max(value, other):
         return value > other
     return lexicon.stem_text(stem) < lexicon.stem_text(beside)

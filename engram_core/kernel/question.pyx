@@ -13,6 +13,7 @@ from engram_core.kernel import english
 
 cdef enum:
     MOST_TEXT = 20000  # characters of a question that are read
+    MOST_NAME = 5  # words of a speaker's name that is looked for
 
 cdef object asks_when = None
 cdef object asks_number = None
@@ -48,8 +49,9 @@ cdef class Names:
             tokens.clear()
             tokens.scan(name, 0, len(name), language.elisions)
             words = [tokens.word(i) for i in range(tokens.n) if tokens.tokens[i].kind <= UNSPACED]
-            self.speakers[" ".join(words)] = documents.speaker_numbers[name]
-            self.longest = max(self.longest, len(words))
+            if len(words) <= MOST_NAME:
+                self.speakers[" ".join(words)] = documents.speaker_numbers[name]
+                self.longest = max(self.longest, len(words))
             for i in range(tokens.n):
                 if tokens.tokens[i].kind <= UNSPACED:
                     self.stems.add(language.describe(tokens.word(i), tokens.tokens[i].kind)[0])
@@ -76,6 +78,7 @@ cdef class Question:
     """What the matching asks of the index."""
 
     def __init__(self, Documents documents, Names names, str text, list keywords, float shaping) -> None:
+        cdef int t
         self.typed = []
         self.numbers = {}
         self.speaker = -1
@@ -85,6 +88,9 @@ cdef class Question:
         self._words(documents, names, text, shaping)
         for keyword in keywords:
             self._words(documents, None, keyword[:MOST_TEXT], 1.0)
+        if not any([self.terms[t].weight for t in range(self.term_count)]):
+            for t in range(self.term_count):  # nothing but names: then they are what is looked for
+                self.terms[t].weight = 1
         if documents.lexicon.language.name == "english":
             if asks_when is None:
                 compile_cues()
@@ -114,10 +120,10 @@ cdef class Question:
             typed = text[tokens.tokens[i].start:tokens.tokens[i].end]
             if kind > UNSPACED:
                 # A piece of a word helps where nobody wrote the word; what words make together, where somebody did.
-                if (kind == PART and not known) or (kind == WHOLE and lexicon.stem(stem) != NONE):
+                if (kind == PART and not known) or (kind == WHOLE and lexicon.holds(stem)):
                     self._term(documents, stem, typed, 1.0)
                 continue
-            known = lexicon.stem(stem) != NONE
+            known = lexicon.holds(stem)
             if names is not None and stem in names.stems:
                 term = self._term(documents, stem, typed, 0.0)
             else:

@@ -7,8 +7,8 @@ Driven by recall/index.py; a plain-Python twin lives in the tests.
 """
 
 from libc.math cimport exp2
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdint cimport int32_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memset
 
 from engram_core.kernel.index cimport Scores
@@ -18,30 +18,7 @@ DEF FORMS = 4
 SIGNALS = ("relevance", "recency", "importance", "cues", "layer")
 NEVER = -(1 << 62)
 ALWAYS = 1 << 62
-
-cdef struct Doc:
-    int64_t seq
-    int64_t ts
-    int64_t start          # valid from, or when an episode begins
-    int64_t end            # valid to, expires at, or when an episode ends
-    uint64_t fold
-    float importance
-    int32_t group          # session of an event, run of an insight, task type of a procedure
-    int32_t cues           # offset of its cue ids in the pool
-    int32_t ncues
-    int32_t cost[8]        # tokens of each form, as an inner and as a last item
-    uint8_t kind
-    uint8_t status         # 0 eligible, else why it never is
-    uint8_t alive
-    uint8_t pinned
-    uint8_t forms
-
-
-cdef struct List:
-    int32_t* items
-    Py_ssize_t n
-    Py_ssize_t room
-
+cdef long long NEVER_MS = NEVER, ALWAYS_MS = ALWAYS
 
 cdef int push(List* list, int32_t value) except -1:
     cdef Py_ssize_t room
@@ -57,28 +34,59 @@ cdef int push(List* list, int32_t value) except -1:
     return 0
 
 
+cdef bint worse(Entry* a, Entry* b) noexcept nogil:
+    return a.score < b.score or (a.score == b.score and a.seq < b.seq)
+
+
+cdef int compare(const void* left, const void* right) noexcept nogil:
+    return 1 if worse(<Entry*>left, <Entry*>right) else -1
+
+
+cdef void sift(Entry* heap, Py_ssize_t n, Py_ssize_t at) noexcept nogil:
+    """Restore a heap whose worst entry is at its top after the entry at ``at`` became better."""
+    cdef Py_ssize_t child
+    cdef Entry moved = heap[at]
+    while True:
+        child = 2 * at + 1
+        if child >= n:
+            break
+        if child + 1 < n and worse(&heap[child + 1], &heap[child]):
+            child += 1
+        if not worse(&heap[child], &moved):
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = moved
+
+
 cdef class Selection:
     """The candidates of one kind, best first: document numbers, scores, and each signal's value (5 a candidate)."""
-    cdef public list docs, scores, signals
-    cdef public dict filtered
-    cdef public int total, not_ranked
 
-    def __init__(self):
-        self.docs, self.scores, self.signals, self.filtered = [], [], [], {}
+    def __cinit__(self):
+        self.entries = NULL
+        self.n = 0
+        self.filtered = {}
         self.total = self.not_ranked = 0
+
+    def __dealloc__(self):
+        free(self.entries)
+
+    @property
+    def docs(self):
+        return [self.entries[i].doc for i in range(self.n)]
+
+    @property
+    def scores(self):
+        return [self.entries[i].score for i in range(self.n)]
+
+    @property
+    def signals(self):
+        return [(self.entries[i].relevance, self.entries[i].recency, self.table.docs[self.entries[i].doc].importance,
+                 self.entries[i].cue, self.layer) for i in range(self.n)]
 
 
 cdef class Table:
     """The compact facts about an owner's memories. Not safe for two threads at once."""
-    cdef Doc* docs
-    cdef Py_ssize_t n, room
-    cdef List eligible[KINDS]
-    cdef List timed[KINDS]
-    cdef Py_ssize_t stale[KINDS]
-    cdef Py_ssize_t counts[KINDS][8]
-    cdef List pool
-    cdef public Py_ssize_t live
-
     def __cinit__(self):
         self.docs = NULL
         self.n = self.room = self.live = 0
@@ -135,7 +143,7 @@ cdef class Table:
         self.live += 1
         if status == 0:
             push(&self.eligible[kind], <int32_t>self.n)
-            if start != NEVER or end != ALWAYS:
+            if start != NEVER_MS or end != ALWAYS_MS:
                 push(&self.timed[kind], <int32_t>self.n)
         self.n += 1
         return self.n - 1
@@ -218,22 +226,23 @@ cdef class Table:
         documents, ``oldest`` only what did not end before. ``moments``: the kind's start and end are when it happened,
         not when it is valid. Without scores and cues only the newest ``k`` are looked at.
         """
+        cdef Py_ssize_t i2
         cdef double w_rel = weights[0], w_rec = weights[1], w_imp = weights[2], w_cue = weights[3], w_lay = weights[4]
-        cdef double most = w_rec + w_imp + w_cue + w_lay * layer, rel, rec, cue, total, threshold
-        cdef bint ranked = scores is not None or ncues > 0
+        cdef double most = w_rec + w_imp + w_cue + w_lay * layer, rel, rec, cue, total
+        cdef bint ranked = scores is not None or ncues > 0, full, grouped = groups is not None
         cdef const float* raw = NULL
-        cdef Py_ssize_t raw_n = 0, i, count, found = 0, dated = 0, old = 0, other = 0
+        cdef Py_ssize_t raw_n = 0, i, count, dated = 0, old = 0, other = 0, n = 0
         cdef int32_t number
         cdef Doc* doc
-        cdef double[:] values
-        cdef set cue_set = set(cues)
         cdef Selection selection = Selection()
-        cdef list heap = []
         cdef const int32_t* items = self.eligible[kind].items
-        cdef List chosen
-        cdef long long range_start = NEVER, range_end = ALWAYS
-        from heapq import heappush, heapreplace
+        cdef List chosen, wanted
+        cdef long long range_start = NEVER_MS, range_end = ALWAYS_MS
+        cdef Entry entry
+        cdef Entry* heap
         memset(&chosen, 0, sizeof(List))
+        memset(&wanted, 0, sizeof(List))
+        selection.table, selection.layer = self, layer
         if scores is not None:
             raw, raw_n = scores.data, scores.n
         if range_ is not None:
@@ -249,6 +258,14 @@ cdef class Table:
                         name = self.docs[number].status
                         selection.filtered[name] = selection.filtered.get(name, 0) + 1
             items, count = chosen.items, chosen.n
+        for number in cues:
+            push(&wanted, number)
+        heap = selection.entries = <Entry*>malloc(max(1, min(k, count)) * sizeof(Entry))
+        if heap == NULL:
+            free(chosen.items)
+            free(wanted.items)
+            raise MemoryError()
+        entry.layer = 0
         try:
             for i in range(count - 1, -1, -1):
                 number = items[i]
@@ -256,61 +273,63 @@ cdef class Table:
                 if not doc.alive:
                     continue
                 if not moments and (doc.start > now or doc.end < now):
-                    if subset is not None:
-                        dated += 1
+                    dated += 1
                     continue
-                if moments and oldest != NEVER and (doc.end if doc.end != ALWAYS else doc.start) < oldest:
+                if moments and oldest != NEVER_MS and (doc.end if doc.end != ALWAYS_MS else doc.start) < oldest:
                     old += 1
                     continue
-                if groups is not None and doc.group not in groups:
+                if grouped and doc.group not in groups:
                     other += 1
                     continue
+                full = n == k
                 rel = 0.0
                 if raw != NULL and number < raw_n and raw[number] > 0:
                     rel = raw[number]
                     rel = rel / (1.0 + rel)
-                if len(heap) == k:
-                    threshold = heap[0][0]
-                    if w_rel * rel + most <= threshold:
-                        continue
+                if full and w_rel * rel + most <= heap[0].score:
+                    continue
                 rec = 1.0 if doc.ts >= now or half_life <= 0 else exp2((<double>(doc.ts - now)) / half_life)
-                cue = 0.0
-                if ncues:
-                    cue = self._cue(doc, cue_set, ncues, range_ is not None, range_start, range_end)
+                cue = self._cue(doc, &wanted, ncues, range_ is not None, range_start, range_end) if ncues else 0.0
                 total = w_rel * rel + w_rec * rec + w_imp * doc.importance + w_cue * cue + w_lay * layer
-                entry = (total, doc.seq, number, rel, rec, <double>doc.importance, cue)
-                if len(heap) < k:
-                    heappush(heap, entry)
-                elif total > threshold or (total == threshold and doc.seq > heap[0][1]):
-                    heapreplace(heap, entry)
-                if not ranked and len(heap) == k:
-                    break
+                entry.score, entry.relevance, entry.recency, entry.cue = total, rel, rec, cue
+                entry.seq, entry.doc = doc.seq, number
+                if not full:
+                    heap[n] = entry
+                    n += 1
+                    if n == k:
+                        if not ranked:
+                            break
+                        for i2 in range(n // 2 - 1, -1, -1):
+                            sift(heap, n, i2)
+                elif worse(&heap[0], &entry):
+                    heap[0] = entry
+                    sift(heap, n, 0)
         finally:
             free(chosen.items)
-        self._account(selection, kind, subset is not None, now, moments, oldest, groups, dated, old, other, len(heap))
-        heap.sort(reverse=True)
-        for entry in heap:
-            selection.docs.append(entry[2])
-            selection.scores.append(entry[0])
-            selection.signals.append((entry[3], entry[4], entry[5], entry[6], layer))
+            free(wanted.items)
+        selection.n = n
+        qsort(heap, n, sizeof(Entry), compare)
+        self._account(selection, kind, subset is not None, now, moments, oldest, groups, dated, old, other)
         return selection
 
-    cdef double _cue(self, Doc* doc, set cues, int ncues, bint ranged, long long start, long long end):
-        cdef int hits = 0, i
-        cdef long long from_ = doc.ts, to = doc.ts
+    cdef double _cue(self, Doc* doc, List* wanted, int ncues, bint ranged, long long start, long long end) noexcept:
+        cdef int hits = 0, i, at
+        cdef long long first = doc.ts, last = doc.ts
         for i in range(doc.ncues):
-            if self.pool.items[doc.cues + i] in cues:
-                hits += 1
+            for at in range(wanted.n):
+                if self.pool.items[doc.cues + i] == wanted.items[at]:
+                    hits += 1
+                    break
         if ranged:
-            if doc.start != NEVER:
-                from_ = doc.start
-                to = doc.end if doc.end != ALWAYS else doc.start
-            if from_ <= end and to >= start:
+            if doc.start != NEVER_MS:
+                first = doc.start
+                last = doc.end if doc.end != ALWAYS_MS else doc.start
+            if first <= end and last >= start:
                 hits += 1
         return <double>min(hits, ncues) / ncues
 
     cdef int _account(self, Selection selection, int kind, bint part, long long now, bint moments, long long oldest,
-                      groups, Py_ssize_t dated, Py_ssize_t old, Py_ssize_t other, Py_ssize_t kept) except -1:
+                      groups, Py_ssize_t dated, Py_ssize_t old, Py_ssize_t other) except -1:
         """Count what was filtered and why, so that the counts add up to all memories of the kind."""
         cdef Py_ssize_t i
         cdef Doc* doc
@@ -321,14 +340,14 @@ cdef class Table:
                 if status and self.counts[kind][status]:
                     selection.filtered[status] = self.counts[kind][status]
             dated = old = other = 0
-            if groups is not None or (moments and oldest != NEVER):
+            if groups is not None or (moments and oldest != NEVER_MS):
                 for i in range(self.eligible[kind].n):
                     doc = &self.docs[self.eligible[kind].items[i]]
                     if not doc.alive:
                         continue
                     if not moments and (doc.start > now or doc.end < now):
                         dated += 1
-                    elif moments and oldest != NEVER and (doc.end if doc.end != ALWAYS else doc.start) < oldest:
+                    elif moments and oldest != NEVER_MS and (doc.end if doc.end != ALWAYS_MS else doc.start) < oldest:
                         old += 1
                     elif groups is not None and doc.group not in groups:
                         other += 1
@@ -340,5 +359,5 @@ cdef class Table:
         for name, number in (("validity", dated), ("time_window", old), ("task_type", other)):
             if number:
                 selection.filtered[name] = number
-        selection.not_ranked = selection.total - kept - sum(selection.filtered.values())
+        selection.not_ranked = selection.total - selection.n - sum(selection.filtered.values())
         return 0

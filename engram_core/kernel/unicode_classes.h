@@ -1,5 +1,6 @@
-/* Written by engram_core/vocab/classes.py from tiktoken 0.14.0, Unicode 16.0: first code point << 8 | flags.
-   1 Lu Lt, 2 Ll, 4 Lm Lo, 8 M, 16 N, 32 white space, 64 CR LF. */
+/* Written by engram_core/vocab/classes.py from tiktoken 0.14.0, Unicode 16.0.
+   An entry is the first code point of a range << 8 | its flags: 1 Lu Lt, 2 Ll, 4 Lm Lo, 8 M, 16 N,
+   32 white space, 64 CR LF. */
 #define CLASS_RANGE_COUNT 3194
 static const unsigned int CLASS_RANGES[CLASS_RANGE_COUNT] = {
 0x0, 0x920, 0xa60, 0xb20, 0xd60, 0xe00, 0x2020, 0x2100, 0x3010, 0x3a00, 0x4101,

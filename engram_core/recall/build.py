@@ -13,7 +13,7 @@ from engram_core.errors import BadInput
 from engram_core.recall.budget import Counter, spend
 from engram_core.recall.compose import Composed, compose
 from engram_core.recall.gather import Question, Taken, gather
-from engram_core.values import check_ms, dump_json, parse_time
+from engram_core.values import check_ms, parse_time
 
 if TYPE_CHECKING:
     from engram_core.packet import PacketRequest
@@ -30,18 +30,18 @@ def moment(value: Any, clock_ms: int) -> int:
     return check_ms("now", value) if type(value) is int else parse_time("now", value)
 
 
-def make_question(scope: Scope, request: PacketRequest, policy: Policy, now_ms: int) -> Question:
+def make_question(scope: Scope, request: PacketRequest, policy: Policy, now_ms: int, canonical: str) -> Question:
     """Join request and policy; raise BadInput when the policy says nothing about the purpose."""
     purpose = policy.purposes.get(request.purpose)
     if purpose is None:
         raise BadInput(f"policy {request.policy_id!r} has no purpose {request.purpose!r}",
                        hint=f"known are {', '.join(policy.purposes)}")
-    text = " ".join(part for part in (request.query or "", *request.cues.keywords) if part).strip()
+    words = " ".join(part for part in (request.query or "", *request.cues.keywords) if part).strip()
     span = None
     if request.cues.time_range is not None:
         start, end = request.cues.time_range.bounds()
         span = (-(1 << 62) if start is None else start, 1 << 62 if end is None else end)
-    return Question(scope, request, policy, purpose, now_ms, text, bool(text), tuple(text.split()), span)
+    return Question(scope, request, policy, purpose, now_ms, words, bool(words), span, canonical)
 
 
 def build_packet(question: Question, reads: Reads, cache: IndexCache, counter: Counter, *,
@@ -53,7 +53,7 @@ def build_packet(question: Question, reads: Reads, cache: IndexCache, counter: C
 
 
 def _build_id(question: Question, revisions: list[tuple[str, int]], counter: Counter) -> str:
-    request = question.request.model_dump(mode="json", exclude={"persist", "now"})
-    text = dump_json([question.scope, request, revisions, question.policy.model_dump(mode="json"), question.now_ms,
-                      counter.tokenizer.name, counter.form, __version__])
+    text = "\x00".join((*question.scope, question.canonical, str(revisions), question.policy.digest, str(question.now_ms),
+                        str(question.request.budget.max_tokens), counter.tokenizer.name, counter.form, str(question.still),
+                        __version__))
     return "b_" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()

@@ -1,52 +1,46 @@
-"""What a packet is made from: candidates, the units that the budget keeps or drops. Driven by gather and budget."""
+"""The numbers by which the kernel knows kinds, sections and reasons, and one candidate with its names again.
+
+Driven by gather, budget and compose.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from engram_core.recall.index import OwnerIndex
+from engram_core.recall.index import KINDS
 
+SECTIONS = ("working_state", "rolling_summary", "key_quotes", "conversation_window", "open_loops", "last_tool_evidence",
+            "facts", "preferences", "procedures", "episodes", "insights")
+"""The sections that candidates compete in, in packet order; citations are filled last."""
+CANDIDATE_KINDS = (*KINDS, "working_state", "rolling_summary", "quote", "open_loop", "tool_evidence", "turn")
+REASONS = ("", "duplicate", "in_window", "applicability", "shadowed", "in_stable_part", "not_for_purpose", "forgotten",
+           "max_facts", "max_procedures", "max_episodes", "max_insights", "max_key_quotes", "last_tool_evidence_limit",
+           "budget_section", "budget_total", "max_items")
+"""Why a candidate is out; "" is in."""
+SECTION = {name: at for at, name in enumerate(SECTIONS)}
+KIND = {name: at for at, name in enumerate(CANDIDATE_KINDS)}
+REASON = {name: at for at, name in enumerate(REASONS)}
+REFERRING = {KIND["event"], KIND["episode"], KIND["quote"]}
+"""Kinds whose last form, where they have several, is a bare reference."""
 INSIGHT_ARRAY = {"hypothesis": "hypotheses", "strategy": "strategy_sketches", "pattern": "patterns"}
 """Where an insight of a type is emitted."""
-STATE_KINDS = frozenset(("working_state", "rolling_summary", "quote", "open_loop", "tool_evidence", "turn"))
 
 
-class Candidate:
-    """One memory, or one part of the state, that may be emitted.
+class Kept(NamedTuple):
+    """A kept candidate as compose needs it."""
 
-    ``forms`` are (name, line) pairs where the lines are known; ``costs`` the (inner, last) tokens of each form. ``reason``
-    is why it is out before the budget is looked at. ``index`` and ``doc`` name a ranked memory in its layer.
-    """
-
-    __slots__ = ("array", "costs", "doc", "forms", "id", "index", "kept", "kind", "layer", "miss", "pinned", "place",
-                 "rank", "reason", "score", "section", "seq", "shortest", "signals")
-
-    def __init__(self, kind: str, section: str, array: str, id_: str, *, layer: str = "user", score: float = 0.0,
-                 signals: tuple[float, ...] = (), index: OwnerIndex | None = None, doc: int = -1, seq: int = 0,
-                 costs: list[tuple[int, int]] | None = None, forms: list[tuple[str, str]] | None = None,
-                 pinned: bool = False, rank: float = 0.0, reason: str = "") -> None:
-        self.kind, self.section, self.array, self.id = kind, section, array, id_
-        self.layer, self.score, self.signals, self.index, self.doc, self.seq = layer, score, signals, index, doc, seq
-        self.costs: list[tuple[int, int]] = costs or []
-        self.forms: list[tuple[str, str]] = forms or []
-        self.pinned, self.rank, self.reason = pinned, rank, reason
-        self.kept = -1
-        self.miss = 0
-        self.place = 0
-        self.shortest = 0
-
-    def form_name(self) -> str:
-        """Return the kept form's name."""
-        if self.kept <= 0:
-            return "full"
-        return self.forms[self.kept][0] if self.kept < len(self.forms) else f"short{self.kept}"
-
-    def outcome(self) -> str:
-        """Return kept, degraded:<form> or omitted."""
-        if self.kept < 0:
-            return "omitted"
-        return "kept" if self.kept == 0 else f"degraded:{self.form_name()}"
+    number: int
+    id: str
+    kind: str
+    section: str
+    layer: int
+    doc: int
+    seq: int
+    form: int
+    inner: int
+    last: int
+    score: float
+    pinned: bool
 
 
 Json = dict[str, Any]

@@ -19,6 +19,7 @@ from engram_core.recall.items import short_forms
 from engram_core.values import day_of
 
 if TYPE_CHECKING:
+    from engram_core.scope import Scope
     from engram_core.store.reads import Reads
     from engram_core.store.transaction import Owner
     from engram_core.tokens import Tokenizer
@@ -38,6 +39,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "insight": ("seq", "tokens", "pinned", "body", "id", "session_id", "run_id", "validation_state", "expires", "ended",
                 "created_at"),
 }
+_SEVERAL = -1
 _LEVELS = {"raw": 0.5, "phase_summary": 0.6, "milestone": 0.8, "theme": 0.7}
 _STATES = {"validated": 1.0, "testing": 0.75, "unvalidated": 0.5, "rejected": 0.0}
 
@@ -68,11 +70,23 @@ class OwnerIndex:
         self.disputed: set[int] = set()
         self.applies: dict[int, frozenset[str]] = {}
         self.types: dict[int, str] = {}
+        self.preferences: set[int] = set()
+        self.cited: dict[str, int] = {}
+        self.states: dict[tuple[str, ...], tuple[int, dict[str, Any], list[Any]]] = {}
         self._tokenizer = tokenizer
         self._language = language
         self._text: TextIndex | None = None
         self._docs: list[dict[int, int]] = [{} for _ in KINDS]
         self._names: dict[str, int] = {}
+
+    def sources(self, scope: Scope, ids: list[str], reads: Reads) -> dict[str, tuple[str, int]]:
+        """Resolve event ids that memories cite to (line or body, time); unknown ones are left out."""
+        docs = {id_: self.cited[id_] for id_ in ids if id_ in self.cited}
+        seqs = {int(self.table.about(doc)[1]): id_ for id_, doc in docs.items() if doc != _SEVERAL and self.table.alive(doc)}
+        rows = reads.memories("event", self.owner, ("seq", "line", "body", "ts"), list(seqs)) if seqs else []
+        found = {seqs[seq]: (line or body, ts) for seq, line, body, ts in rows}
+        several = [id_ for id_, doc in docs.items() if doc == _SEVERAL]  # one id in several runs: the store decides
+        return {**found, **reads.source_events(scope, several)} if several else found
 
     @property
     def tokenizer_name(self) -> str:
@@ -141,6 +155,7 @@ class OwnerIndex:
         self.text.remove(doc)
         self.ids[doc] = ""
         self.disputed.discard(doc)
+        self.preferences.discard(doc)
         self.keys.pop(doc, None)
         self.versions.pop(doc, None)
         self.applies.pop(doc, None)
@@ -191,6 +206,7 @@ class OwnerIndex:
         doc = self._put("event", row, id_, turn.get("quote", ""), value=None, ts=ts, status=0 if line else 1,
                         words=words, group=session, speaker=turn.get("name") or turn.get("role", ""))
         self.sessions.setdefault(session, []).append(doc)
+        self.cited[id_] = _SEVERAL if id_ in self.cited else doc
 
     def _fact(self, row: tuple[Any, ...]) -> None:
         body, id_, version, key, status, start, end, ts = row[3:]
@@ -202,6 +218,8 @@ class OwnerIndex:
         self.versions[doc] = version
         if status == "disputed":
             self.disputed.add(doc)
+        if key.startswith("preference"):
+            self.preferences.add(doc)
 
     def _episode(self, row: tuple[Any, ...]) -> None:
         body, id_, start, end = row[3:]

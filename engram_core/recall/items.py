@@ -19,10 +19,3 @@ def short_forms(kind: str, value: Any) -> list[tuple[str, str]]:
     return []
 
 
-def shortest_allowed(kind: str, count: int, max_form: str) -> int:
-    """Return the number of the shortest of ``count`` forms (the full one included) that a policy's max_form allows."""
-    if max_form == "full":
-        return 0
-    if max_form == "short" and kind in ("episode", "event", "quote"):
-        return max(0, count - 2)
-    return count - 1

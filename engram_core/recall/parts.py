@@ -48,7 +48,7 @@ def _build(question: Question, part: str, reads: Reads, cache: IndexCache, count
     if part == "stable":
         return still
     left = max(budget - still.used, counter.skeleton) if budget else 0
-    taken = frozenset((one.kind, one.layer, one.seq) for one in still.spent.kept)
+    taken = frozenset((one.kind, still.found.layers[one.layer][0], one.seq) for one in still.kept)
     return build_packet(_with_budget(question, left), reads, cache, counter, exclude=taken)
 
 
@@ -66,5 +66,5 @@ def _still(question: Question, budget: int) -> Question:
         "sections": shown, "weights": dict.fromkeys(question.purpose.weights, _STILL), "state": []})
     tokens = int(budget * policy.stable_share) if budget else 0
     request = question.request.model_copy(update={"query": None, "cues": Cues()})
-    asked = question._replace(request=request, purpose=purpose, text="", asked=False, words=(), range=None, still=True)
+    asked = question._replace(request=request, purpose=purpose, text="", asked=False, range=None, still=True)
     return _with_budget(asked, tokens)

@@ -1,6 +1,8 @@
 """Search: the text ranking alone, over every kind, with its parts. Driven by the daemon's handler.
 
-With a token budget, hits are chosen by score over cost (a hit costs at most 200 tokens) and returned by score.
+With a token budget, hits are chosen by score over cost and returned by score. What a hit costs is its line as a reader
+would see it (day, speaker, text), counted by the tokenizer but never as less than a quarter of its characters, because
+the reader's own tokenizer may be a coarser one; of a long text an excerpt is returned.
 """
 
 from __future__ import annotations
@@ -8,66 +10,151 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from engram_core import tokens
 from engram_core.recall import timex
 from engram_core.recall.budget import LINE_COLUMN
+from engram_core.recall.forms import quote_sentences
 from engram_core.recall.index import KINDS, text_of
 from engram_core.scope import SCOPE_LEVELS
 from engram_core.values import day_of
 
 if TYPE_CHECKING:
+    from engram_core.kernel.index import Scores
     from engram_core.policy import Policy
     from engram_core.recall.index import IndexCache, OwnerIndex
     from engram_core.scope import Scope
     from engram_core.store.reads import Reads
 
 HIT_TOKENS = 200
+"""A hit found within a budget costs at most this: a longer text is cut to the sentences that matter."""
+CANDIDATES = 400
+"""Of each kind and layer this many of the best are weighed against a budget."""
 _DEFAULT_LIMIT = 20
-Hit = tuple[float, float, int, str, int, "OwnerIndex", Any, int]
+_ENVELOPE = 28
+"""About what a stored line spends on id, role and time, to guess a text's tokens before it is read."""
+_ONLY_TEXT = (1.0, 0.0, 0.0, 0.0, 0.0)
+_TEXT_FIELDS = ("quote", "summary", "statement")
+
+
+class Hit:
+    """A memory found, before and after its line was read."""
+
+    __slots__ = ("cost", "doc", "id", "index", "kind", "scores", "seq", "stored", "text", "value", "worth")
+
+    def __init__(self, kind: str, index: OwnerIndex, scores: Scores, doc: int) -> None:
+        self.kind, self.index, self.scores, self.doc = kind, index, scores, doc
+        self.id = index.ids[doc]
+        self.worth = scores.score(doc)
+        self.seq: int = index.table.about(doc)[1]
+        self.stored: int = index.table.costs(doc)[0][0]
+        self.cost = min(HIT_TOKENS, max(1, self.stored - _ENVELOPE))
+        self.value: dict[str, Any] = {}
+        self.text = ""
+
+    def count(self) -> int:
+        """Return what the text costs a reader, with its day and speaker."""
+        line = f"[{self.value.get('ts', '')[:10]}] {self.value.get('name', self.value.get('role', ''))}: {self.text}\n"
+        return max(self._count(line), (len(line) + 3) // 4)
+
+    def cut(self) -> None:
+        """Leave of a long text the sentences that matter; one that cannot be cut costs what it has."""
+        self.text = quote_sentences(self.text, self.scores.matched(self.doc), HIT_TOKENS, self._count)
+        self.cost = max(HIT_TOKENS, self.count())
+
+    def _count(self, text: str) -> int:
+        return tokens.get(self.index.tokenizer_name).count(text)
+
+    def best(self) -> tuple[float, str]:
+        """Order hits by score, equal ones by id."""
+        return -self.worth, self.id
+
+    def shown(self) -> dict[str, Any]:
+        """Return the hit as the reply has it."""
+        parts = {name: round(part, 6) for name, part in self.scores.parts(self.doc).items() if part}
+        return {"id": self.id, "kind": self.kind, "score": round(self.worth, 6), "parts": parts,
+                "matched": self.scores.matched(self.doc), "tokens": self.cost, "text": self.text,
+                **({"ts": self.value["ts"]} if "ts" in self.value else {})}
 
 
 def search(scope: Scope, query: str, *, kinds: list[str], limit: int | None, max_tokens: int | None, policy: Policy,
            now_ms: int, reads: Reads, cache: IndexCache) -> list[dict[str, Any]]:
     """Return the best hits, best first; none for a query without a known word."""
+    most = max(limit or 0, CANDIDATES) if max_tokens is not None else limit or _DEFAULT_LIMIT
+    found = _find(scope, query, kinds, most, policy, now_ms, reads, cache)
+    if max_tokens is None:
+        found.sort(key=Hit.best)
+        del found[most:]
+        _read(found, reads)
+        for hit in found:
+            hit.cost = hit.stored
+    else:
+        found = _within(found, max_tokens, policy.cost_exponent, reads)
+        found.sort(key=Hit.best)
+        del found[limit or len(found):]
+    return [hit.shown() for hit in found if hit.value]
+
+
+def _find(scope: Scope, query: str, kinds: list[str], most: int, policy: Policy, now_ms: int, reads: Reads,
+          cache: IndexCache) -> list[Hit]:
+    """Return the best of every kind and layer by their text alone."""
     intervals = timex.resolve(query, day_of(now_ms))
-    found: list[dict[str, Any]] = []
+    found: list[Hit] = []
     for level in SCOPE_LEVELS:
         index = cache.get(scope.layer(level), reads)
+        if not index.table.live:
+            continue
         scores = index.text.query(query, weights=policy.recipe or None, intervals=intervals)
         raw = scores.raw()
-        for doc in range(len(raw)):
-            if raw[doc] > 0 and index.table.alive(doc):
-                about = index.table.about(doc)
-                kind = KINDS[about[0]]
-                if about[3] == 0 and kind in kinds and (kind not in ("event", "insight") or level == "user"):
-                    cost = index.table.costs(doc)[0][0]
-                    found.append({"id": index.ids[doc], "kind": kind, "score": raw[doc], "tokens": cost, "seq": about[1],
-                                  "doc": doc, "index": index, "scores": scores})
-    chosen = _within(found, max_tokens, policy.cost_exponent) if max_tokens is not None else found
-    chosen.sort(key=lambda hit: (-hit["score"], hit["id"]))
-    if limit is not None or max_tokens is None:
-        del chosen[limit or _DEFAULT_LIMIT:]
-    return [_shown(hit, reads) for hit in chosen]
+        for kind in kinds:
+            if level == "user" or kind not in ("event", "insight"):
+                selection = index.table.select(KINDS.index(kind), most, now=now_ms, weights=_ONLY_TEXT, half_life=1.0,
+                                               layer=0.0, scores=scores, moments=kind == "episode")
+                found += [Hit(kind, index, scores, doc) for doc in selection.docs if raw[doc] > 0]
+    return found
 
 
-def _within(found: list[dict[str, Any]], budget: int, exponent: float) -> list[dict[str, Any]]:
-    found.sort(key=lambda hit: (-hit["score"] / max(1, min(HIT_TOKENS, hit["tokens"])) ** exponent, hit["id"]))
-    chosen = []
+def _within(found: list[Hit], budget: int, exponent: float, reads: Reads) -> list[Hit]:
+    """Fill the budget in the order of score over cost, which is guessed first so that few lines are read."""
+    def order(hit: Hit) -> tuple[float, str]:
+        return -hit.worth / hit.cost**exponent, hit.id
+
+    found.sort(key=order)
+    likely: list[Hit] = []
+    guessed = 0
     for hit in found:
-        cost = min(HIT_TOKENS, hit["tokens"])
-        if cost <= budget:
-            budget -= cost
+        if guessed > 2 * budget:
+            break
+        likely.append(hit)
+        guessed += hit.cost
+    _read(likely, reads)
+    for hit in likely:
+        hit.cost = HIT_TOKENS if hit.stored > 2 * HIT_TOKENS else min(HIT_TOKENS, hit.count())
+    likely.sort(key=order)
+    chosen = []
+    for hit in likely:
+        if hit.cost == HIT_TOKENS and hit.cost <= budget:
+            hit.cut()
+        if hit.value and hit.cost <= budget:
+            budget -= hit.cost
             chosen.append(hit)
     return chosen
 
 
-def _shown(hit: dict[str, Any], reads: Reads) -> dict[str, Any]:
-    index, scores, kind = hit["index"], hit["scores"], hit["kind"]
-    rows = reads.memories(kind, index.owner, ("seq", LINE_COLUMN[kind]), [hit["seq"]])
-    value = json.loads(rows[0][1]) if rows else {}
-    parts = {name: round(part, 6) for name, part in scores.parts(hit["doc"]).items() if part}
-    text = value.get("quote") or value.get("summary") or value.get("statement")
-    if text is None:
-        text = f"{value.get('fact_key', value.get('task_type', ''))}: {text_of(value.get('value', value.get('content')))}"
-    return {"id": hit["id"], "kind": kind, "score": round(hit["score"], 6), "parts": parts,
-            "matched": scores.matched(hit["doc"]), "tokens": hit["tokens"], "text": text,
-            **({"ts": value["ts"]} if "ts" in value else {})}
+def _read(hits: list[Hit], reads: Reads) -> None:
+    """Read the lines of hits, in one statement for each kind and layer."""
+    groups: dict[tuple[str, tuple[str, str, str]], list[Hit]] = {}
+    for hit in hits:
+        groups.setdefault((hit.kind, hit.index.owner), []).append(hit)
+    for (kind, owner), members in groups.items():
+        lines = dict(reads.memories(kind, owner, ("seq", LINE_COLUMN[kind]), [hit.seq for hit in members]))
+        for hit in members:
+            if hit.seq in lines:  # else it was forgotten since it was ranked
+                hit.value = json.loads(lines[hit.seq])
+                hit.text = _text(hit.value)
+
+
+def _text(value: dict[str, Any]) -> str:
+    for name in _TEXT_FIELDS:
+        if value.get(name) is not None:
+            return str(value[name])
+    return f"{value.get('fact_key', value.get('task_type', ''))}: {text_of(value.get('value', value.get('content')))}"

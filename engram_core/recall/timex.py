@@ -7,11 +7,7 @@ decides. The kernel first tells which groups of words a text has, so most texts 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
 from datetime import date, timedelta
-from functools import cache
-from typing import NamedTuple
 
 from engram_core.kernel.analysis import time_hints
 from engram_core.kernel.english import (
@@ -29,17 +25,23 @@ from engram_core.kernel.english import (
     YEAR,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing itself would take longer to import than all of this
+    import re
+    from collections.abc import Callable, Sequence
+
+    Span = tuple[date, date]
+    Groups = Sequence[str | None]
+
 __all__ = ["resolve"]
 
 LIMIT = 2000  # characters of a text that are searched
 
-Span = tuple[date, date]
-Groups = Sequence[str | None]
-
 _MONTH_NAMES = "january february march april may june july august september october november december"
 MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES.split(), 1)}
 MONTHS |= {name[:3]: number for name, number in MONTHS.items()} | {"sept": 9}
-WEEKDAYS = {name: n for n, name in enumerate("monday tuesday wednesday thursday friday saturday sunday".split())}
+_WEEKDAY_NAMES = "monday tuesday wednesday thursday friday saturday sunday"
+WEEKDAYS = {name: number for number, name in enumerate(_WEEKDAY_NAMES.split())}
 SEASONS = {"spring": (3, 5), "summer": (6, 8), "fall": (9, 11), "autumn": (9, 11), "winter": (12, 2)}
 COUNTS = {
     "a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
@@ -102,6 +104,8 @@ def _season(groups: Groups, anchor: date | None) -> Span | None:
     first, last = SEASONS[groups[1] or ""]
     if groups[2]:
         year = int(groups[2])
+    elif anchor is not None and last < first:  # a winter is named by the year it begins in
+        year = anchor.year - (anchor.month <= last) - (groups[0] == "last")
     elif anchor is not None:
         year = anchor.year - (groups[0] == "last" and anchor.month <= last)
     else:
@@ -176,12 +180,23 @@ _W = "|".join(WEEKDAYS)
 _N = r"\d+|" + "|".join(sorted(COUNTS, key=len, reverse=True))
 
 
-class Kind(NamedTuple):
+class Kind:
     """A way to say a time: the groups of words it needs one of each, how it reads and what it means."""
 
-    needs: tuple[int, ...]
-    pattern: str
-    meaning: Callable[[Groups, date | None], Span | None]
+    def __init__(
+        self, needs: tuple[int, ...], pattern: str, meaning: Callable[[Groups, date | None], Span | None]
+    ) -> None:
+        self.needs, self.pattern, self.meaning = needs, pattern, meaning
+        self._compiled: re.Pattern[str] | None = None
+
+    @property
+    def compiled(self) -> re.Pattern[str]:
+        """The pattern, compiled when a text first needs it."""
+        if self._compiled is None:
+            import re
+
+            self._compiled = re.compile(self.pattern)
+        return self._compiled
 
 
 KINDS = (
@@ -209,11 +224,6 @@ KINDS = (
 )
 
 
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
-
-
 def resolve(text: str, anchor_day: int | None) -> list[tuple[int, int]]:
     """Return the intervals of days a text speaks of, (first, last), in the order of KINDS.
 
@@ -229,7 +239,7 @@ def resolve(text: str, anchor_day: int | None) -> list[tuple[int, int]]:
     for kind in KINDS:
         if not all(hints & group for group in kind.needs):
             continue
-        for match in _compiled(kind.pattern).finditer(lowered):
+        for match in kind.compiled.finditer(lowered):
             start, end = match.span()
             if any(start < last and first < end for first, last in taken):
                 continue

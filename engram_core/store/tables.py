@@ -51,7 +51,7 @@ CHANGES = Table("changes", OWNER, ("revision",), (
     Column("session_id", "key"), Column("run_id", "key"), Column("at", "ms")))
 EVENTS = Table("events", RUN, ("seq",), (
     Column("seq", "int"), Column("event_id", "key"), Column("kind", "key"), Column("ts", "ms"), Column("line", "text"),
-    *_KEPT), unique=((*RUN, "event_id"),), indexes=((*RUN, "ts"),))
+    *_KEPT), unique=((*OWNER, "event_id", "session_id", "run_id"),), indexes=((*RUN, "ts"),))
 FACTS = Table("facts", OWNER, ("seq",), (
     Column("seq", "int"), Column("fact_id", "key"), Column("version", "int"), Column("fact_key", "key"),
     Column("status", "key"), Column("valid_from", "ms", null=True), Column("valid_to", "ms", null=True),

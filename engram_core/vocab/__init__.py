@@ -1,1 +1,1 @@
-"""The packed vocabularies of the exact tokenizers, data files read by engram_core.tokens; see NOTICE for their origin."""
+"""The packed vocabularies of the exact tokenizers, read by engram_core.tokens; NOTICE tells their origin."""

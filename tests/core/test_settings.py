@@ -106,7 +106,7 @@ def test_what_is_wrong_in_a_file_is_named(home: Path, text: str, said: str) -> N
 
 
 def test_a_wrong_variable_is_named(home: Path) -> None:
-    with pytest.raises(ConfigError, match="environment ENGRAM_PACKET_MAX_TOKENS: packet.max_tokens is 'x'"):
+    with pytest.raises(ConfigError, match=r"environment ENGRAM_PACKET_MAX_TOKENS: packet.max_tokens is 'x'"):
         settings.load(env=env_of(home, ENGRAM_PACKET_MAX_TOKENS="x"))
 
 
@@ -240,7 +240,8 @@ def resolve(home: Path, given: dict[str, Any], cwd: str | None = "/") -> tuple[d
 def test_a_scope_is_completed_and_tells_from_where(home: Path) -> None:
     mine = user_file(home, '[scope]\nagent = "bot"\n')
     scope, sources = resolve(home, {"session_id": "s"})
-    assert scope == {"tenant_id": "default", "user_id": "ada", "agent_id": "bot", "session_id": "s", "run_id": "default"}
+    assert scope == {"tenant_id": "default", "user_id": "ada", "agent_id": "bot", "session_id": "s",
+                     "run_id": "default"}
     assert sources == {"tenant_id": "built-in", "user_id": "login name", "agent_id": str(mine),
                        "session_id": "request", "run_id": "built-in"}
 
@@ -272,7 +273,7 @@ def test_the_daemons_own_environment_names_nobody_elses_scope(home: Path) -> Non
 def test_without_a_folder_only_the_tenant_is_completed(home: Path) -> None:
     full = {"user_id": "u", "agent_id": "a", "session_id": "s", "run_id": "r"}
     assert resolve(home, full, cwd=None)[0] == {"tenant_id": "default", **full}
-    with pytest.raises(BadInput, match="scope.run_id is missing"):
+    with pytest.raises(BadInput, match=r"scope.run_id is missing"):
         resolve(home, {key: value for key, value in full.items() if key != "run_id"}, cwd=None)
 
 
@@ -280,7 +281,7 @@ def test_a_wrong_scope_is_named(home: Path) -> None:
     with pytest.raises(UnknownField, match=r"scope.user is not known; did you mean user_id\?"):
         resolve(home, {"user": "x"})
     for wrong in ("", " ", 5, []):
-        with pytest.raises(BadInput, match="scope.user_id is .*, but must be a non-empty text"):
+        with pytest.raises(BadInput, match=r"scope.user_id is .*, but must be a non-empty text"):
             resolve(home, {"user_id": wrong})
 
 

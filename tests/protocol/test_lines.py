@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -38,9 +39,10 @@ def request(**members: Any) -> bytes:
 
 def lines_of(data: bytes, cuts: list[int], limit: int) -> list[bytes | str]:
     """Feed data in pieces; return the lines, and the error's text where it was refused."""
-    buffer, found = LineBuffer(limit), []
+    buffer = LineBuffer(limit)
+    found: list[bytes | str] = []
     edges = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         buffer.feed(data[start:end])
         try:
             while (line := buffer.take()) is not None:
@@ -76,10 +78,9 @@ def test_a_written_request_is_read_back(params: dict[str, Any], number: int) -> 
 
 @given(VALUES)
 def test_a_result_is_cut_out_without_parsing(value: Any) -> None:
-    line = write_result(b'"a,\\"result\\":"', dump(value)) if isinstance(value, str) else write_result(b"7", dump(value))
+    line = write_result(b"7", dump(value))
     assert json.loads(line)["result"] == value
-    if not isinstance(value, str):
-        assert cut_result(line.rstrip(b"\n")) == dump(value)
+    assert cut_result(line.rstrip(b"\n")) == dump(value)
 
 
 @given(TEXTS, TEXTS)
@@ -190,7 +191,7 @@ def test_a_reply_beyond_the_limit_becomes_an_error() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, "\ud800", {"k": ["\udfff"]}])
 def test_the_client_refuses_what_json_cannot_carry(value: object) -> None:
-    with pytest.raises(ValueError, match="surrogate|JSON"):
+    with pytest.raises(ValueError, match=r"surrogate|JSON"):
         write_request(1, "append_event", {"event": value})
 
 

@@ -1,0 +1,3 @@
+"""Types of the compiled pre-tokenizer."""
+
+def char_class(code: int) -> int: ...

@@ -1,0 +1,166 @@
+"""Configuration and policies on the command line; changes keep what they do not touch."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engram_cli.toml_edit import replaced
+from tests.cli.conftest import Person
+from tests.daemon_fixture import Home
+
+WRITTEN = """\
+# mine
+[packet]   # about packets
+max_tokens = 100  # small
+tokenizer = "bytes"
+
+[scope]
+agent = "a"
+"""
+
+
+@pytest.fixture
+def config(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give a home of the test's own, and the path of its configuration."""
+    monkeypatch.chdir(home.path)
+    monkeypatch.setenv("ENGRAM_AUTOSTART", "0")
+    yield home.path / ".config/engram/engram.toml"
+
+
+@pytest.fixture
+def engram(config: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Person:
+    return Person(monkeypatch, capfd)
+
+
+def test_the_path_is_told_before_the_file_exists(engram: Person, config: Path) -> None:
+    assert engram.done("config", "path").out == f"{config}\n"
+    assert engram.done("config", "path", "--json").json["exists"] is False
+
+
+def test_a_setting_is_written_read_and_told_from_where(engram: Person, config: Path) -> None:
+    engram.done("config", "set", "packet.max_tokens", "4000")
+    assert engram.done("config", "get", "packet.max_tokens").out == "4000\n"
+    assert engram.done("config", "get", "packet.max_tokens", "--json").json["origin"] == str(config)
+    rows = dict(row.split("\t")[:2] for row in engram.done("config").out.splitlines())
+    assert rows["packet.max_tokens"] == "4000" and rows["scope.agent"] == "cli"
+    assert config.stat().st_mode & 0o777 == 0o600
+    assert engram.done("config", "check").out == f"ok: {config}\n"
+
+
+def test_a_change_keeps_comments_and_everything_else(engram: Person, config: Path) -> None:
+    config.parent.mkdir(parents=True)
+    config.write_text(WRITTEN)
+    engram.done("config", "set", "packet.max_tokens", "7")
+    engram.done("config", "set", "packet.policy", "default")
+    engram.done("config", "set", "redact.patterns.badge", "B-[0-9]{6}")
+    assert config.read_text() == WRITTEN.replace("= 100", "= 7").replace(
+        'tokenizer = "bytes"\n', 'tokenizer = "bytes"\npolicy = "default"\n'
+    ) + '\n[redact.patterns]\nbadge = "B-[0-9]{6}"\n'
+
+
+def test_a_link_to_the_file_stays_a_link(engram: Person, config: Path) -> None:
+    config.parent.mkdir(parents=True)
+    target = config.parent.parent / "dotfiles.toml"
+    target.write_text(WRITTEN)
+    config.symlink_to(target)
+    engram.done("config", "set", "packet.max_tokens", "8")
+    assert config.is_symlink() and "max_tokens = 8" in target.read_text()
+
+
+@pytest.mark.parametrize(("args", "said"), [
+    (("set", "packet.max_tokens", "many"), "must be a whole number"),
+    (("set", "packet.max_token", "5"), "did you mean packet.max_tokens?"),
+    (("set", "store.durability", "ful"), "did you mean full?"),
+    (("set", "redact.patterns.x", "("), "no regular expression"),
+    (("get", "nope"), "unknown setting"),
+    (("show", "nope"), "unknown setting"),
+])
+def test_a_wrong_argument_changes_nothing(engram: Person, config: Path, args: tuple[str, ...], said: str) -> None:
+    answer = engram("config", *args)
+    assert answer.code == 65 and said in answer.err
+    assert not config.exists()
+
+
+def test_a_wrong_file_is_reported_and_not_changed(engram: Person, config: Path) -> None:
+    config.parent.mkdir(parents=True)
+    config.write_text("[packe]\nx = 1\n")
+    for args in (("check",), ("show",), ("set", "packet.policy", "x")):
+        answer = engram("config", *args, "--json")
+        assert answer.code == 78 and '"kind":"config"' in answer.err and "packe" in answer.err
+    assert config.read_text() == "[packe]\nx = 1\n"
+
+
+def test_a_project_gets_a_file_with_its_scope(engram: Person, config: Path) -> None:
+    engram.done("config", "set", "scope.agent", "reviewer", "--project")
+    project = Path(os.getcwd(), ".engram.toml")
+    assert tomllib.loads(project.read_text()) == {"scope": {"agent": "reviewer"}}
+    assert engram.done("config", "get", "scope.agent").out == "reviewer\n"
+    assert engram("config", "set", "packet.policy", "x", "--project").code == 78
+
+
+def test_a_running_daemon_takes_a_change_over(home: Home, engram: Person, config: Path) -> None:
+    home.start()
+    assert "took it over" in engram.done("config", "set", "scope.session", "s9").err
+    assert "s9" in engram.done("status").out
+
+
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+scalars = st.one_of(st.integers(-10**6, 10**6), st.booleans(), words)
+tables = st.dictionaries(st.sampled_from(["packet", "scope", "store"]),
+                         st.dictionaries(st.sampled_from(["a", "b", "c d", "é"]), scalars, max_size=4), max_size=3)
+
+
+@given(tables, st.sampled_from(["packet", "scope", "new"]), st.sampled_from(["a", "b", "z"]), scalars, st.booleans())
+def test_an_edit_changes_that_value_only(before: dict[str, Any], section: str, name: str, value: Any,
+                                         tight: bool) -> None:
+    import tomli_w
+
+    text = tomli_w.dumps(before)
+    text = text.replace(" = ", "=") if tight else text
+    if tomllib.loads(text) != before:
+        return  # the replacement hit a value
+    wanted = {key: dict(table) for key, table in before.items()}
+    wanted.setdefault(section, {})[name] = value
+    assert tomllib.loads(replaced(text, (section, name), value)) == wanted
+
+
+@pytest.mark.parametrize("text", [
+    'packet = {a = 1, b = 2}\n', 'packet.a = 1\npacket.b = 2\n', '[packet]\na = """\nlong\n"""\nb = 2\n',
+    '[packet]\n"a" = 1\nb = [\n  1,\n]\n', "[packet]\r\na = 1\r\nb = 2\r\n",
+])
+def test_unusual_layouts_are_changed_correctly(text: str) -> None:
+    before = tomllib.loads(text)
+    assert tomllib.loads(replaced(text, ("packet", "a"), "new")) == {"packet": {**before["packet"], "a": "new"}}
+
+
+# ---- policies
+
+
+def test_policies_are_listed_shown_and_checked(engram: Person, config: Path) -> None:
+    folder = config.parent / "policies"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text("max_facts = 3\n")
+    assert [row.split("\t")[0] for row in engram.done("policy").out.splitlines()] == ["default", "mine"]
+    assert tomllib.loads(engram.done("policy", "show", "mine").out)["max_facts"] == 3
+    assert engram.done("policy", "show", "mine", "--json").json["policy"]["max_episodes"] == 20
+    assert tomllib.loads(engram.done("policy", "show").out)["max_facts"] == 30
+    assert engram.done("policy", "check").out == "ok: default, mine\n"
+    assert engram("policy", "show", "absent").code == 1
+
+
+def test_a_typo_in_a_policy_is_found(engram: Person, config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text("max_fact = 3\n")
+    answer = engram("policy", "check", str(file))
+    assert answer.code == 78 and str(file) in answer.err and "did you mean max_facts?" in answer.err
+    file.write_text("max_facts = \n")
+    assert engram("policy", "check", str(file)).code == 78
+    assert engram("policy", "check", str(tmp_path / "absent.toml")).code == 78

@@ -1,0 +1,87 @@
+"""Starting, stopping and watching the daemon from the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Person
+from tests.daemon_fixture import Home
+
+
+@pytest.fixture
+def engram(home: Home, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Person:
+    monkeypatch.chdir(home.path)
+    return Person(monkeypatch, capfd)
+
+
+def test_start_status_restart_and_stop(engram: Person, home: Home) -> None:
+    assert engram("daemon", "status").code == 1
+    assert engram("daemon", "status", "--json").json == {"schema": "engram.status/1", "running": False}
+    first = engram.done("daemon", "start", "--json").json
+    assert first["running"] is True and first["pid"] in home.pids()
+    assert engram.done("daemon", "start", "--json").json["pid"] == first["pid"]
+    assert engram.done("daemon", "status", "--json").json["pid"] == first["pid"]
+    second = engram.done("daemon", "restart", "--json").json
+    assert second["pid"] != first["pid"]
+    assert "stopped" in engram.done("daemon", "stop").err
+    assert home.pids() == set()
+    assert "no daemon was running" in engram.done("daemon", "stop").err
+
+
+def test_start_works_where_commands_start_none(engram: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGRAM_AUTOSTART", "0")
+    answer = engram("append", "x")
+    assert answer.code == 69 and "engram daemon start" in answer.err
+    assert engram("append", "x", "--json").err.startswith('{"error":{"kind":"no_daemon"')
+    engram.done("daemon", "start")
+    engram.done("append", "x")
+
+
+def test_the_log_of_a_started_daemon_is_shown(engram: Person) -> None:
+    missing = engram("daemon", "logs")
+    assert missing.code == 1 and "journalctl" in missing.err
+    engram.done("daemon", "start")
+    assert "serves" in engram.done("daemon", "logs", "-n", "5").out
+
+
+def test_status_says_what_runs_and_whose_memories_are_used(engram: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGRAM_SESSION", "s5")
+    found = engram.done("status", "--json", "--user", "ada").json
+    assert found["schema"] == "engram.status/1"
+    assert (found["scope"]["user_id"], found["scope"]["session_id"]) == ("ada", "s5")
+    assert found["scope_sources"]["agent_id"] == "built-in"
+    plain = engram.done("status", "--user", "ada").out
+    assert "scope.session_id: s5 (ENGRAM_SESSION)\n" in plain
+    assert "scope.user_id: ada (--user)\n" in plain
+
+
+def test_version_says_whether_the_kernel_is_compiled(engram: Person) -> None:
+    found = engram.done("version", "--json").json
+    assert found["schema"] == "engram.version/1" and found["kernel_compiled"] is True
+    assert engram.done("--version").out == f"engram {found['engram']}\n"
+    assert "kernel_compiled: yes\n" in engram.done("version").out
+
+
+def test_a_second_daemon_is_refused(engram: Person, home: Home) -> None:
+    engram.done("daemon", "start")
+    answer = engram.shell("engram daemon run")
+    assert answer.code == 75 and "another daemon serves" in answer.err and "Traceback" not in answer.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="systemd is on Linux")
+def test_the_service_is_installed_with_the_programs_path(engram: Person, home: Home, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "engram"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    shown = engram.done("daemon", "install", "--dry-run").out
+    folder = home.path / ".config/systemd/user"
+    assert f"ExecStart={program} daemon run" in shown and not folder.exists()
+    paths = engram.done("daemon", "install", "--json").json["files"]
+    assert sorted(os.path.basename(path) for path in paths) == ["engram.service", "engram.socket"]
+    assert f"ExecStart={program} daemon run" in (folder / "engram.service").read_text()
