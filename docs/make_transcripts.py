@@ -63,7 +63,8 @@ class Home:
             program.symlink_to(installed)
         else:  # a checkout whose kernel was built in place
             self.env["PYTHONPATH"] = str(ROOT)
-            program.write_text(f"#!{sys.executable}\nimport sys\nfrom engram_cli._entry import main\nsys.exit(main())\n")
+            program.write_text(f"#!{sys.executable}\nimport sys\nfrom engram_cli._entry import main\n"
+                               "sys.exit(main())\n")
             program.chmod(0o755)
 
     def __enter__(self) -> Home:
@@ -80,7 +81,9 @@ class Home:
 
     def shell(self, commands: list[str]) -> list[str]:
         """Run commands one after the other in one shell and return what each wrote to stdout and stderr."""
-        script = "".join(f"{{ {one}\n}}; s=$?; printf %s '{MARK}'; (exit $s)\n" for one in commands)
+        # Notes on stderr after the data on stdout, as they come on a terminal.
+        script = "".join(f"{{ {one}\n}} 2>rt/err; s=$?; cat rt/err; printf %s '{MARK}'; (exit $s)\n"
+                         for one in commands)
         done = subprocess.run(["bash", "-c", script], env=self.env, cwd=self.path, text=True, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=300)
         answers = done.stdout.split(MARK)[:len(commands)]
@@ -122,8 +125,8 @@ def steps(text: str) -> Iterator[Step]:
                 if given:
                     yield Step(kind, "\n".join(given), text[start:at], start, at)
                 given, start = [line.removeprefix(first).rstrip("\n")], at + len(line)
-            elif more and line.startswith(more) and start == at:
-                given.append(line.removeprefix(more).rstrip("\n"))
+            elif more and line.startswith((more, ">\n")) and start == at:
+                given.append(line[len(more):].rstrip("\n"))
                 start = at + len(line)
             at += len(line)
 
@@ -150,14 +153,15 @@ def normal(text: str) -> str:
 
 def same(expected: str, answer: str) -> bool:
     """Tell whether an answer is the expected one, volatile parts aside."""
-    pattern = re.escape(normal(expected))
-    pattern = re.sub(r"(?m)^(\\\.){3}$", "(?:.*\n?)*?.*", pattern)
-    return re.fullmatch(pattern, normal(answer)) is not None
+    lines = [r".*(?:\n.*)*?" if line == "..." else re.escape(line) for line in normal(expected).splitlines()]
+    return re.fullmatch("\n".join(lines), normal(answer)) is not None
 
 
 def refreshed(text: str) -> str:
     """Return a document with the answers its commands give now; those that say the same are left alone."""
     for step, answer in reversed(run(text)):
+        if "defect" in answer or "cannot start" in answer:
+            raise SystemExit(f"{step.given}: {answer}")
         if not same(step.expected, answer):
             body = answer if answer.endswith("\n") or not answer else answer + "\n"
             text = text[:step.start] + body + text[step.end:]

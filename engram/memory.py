@@ -17,7 +17,7 @@ from engram_core.protocol.lines import cut_result, read_error, write_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import Any, Protocol, Self
 
@@ -89,16 +89,32 @@ class Memory:
         with self._lock:
             return _result(self._transport.exchange(self._line(method, params), timeout=self._timeout))
 
-    def stream(self, method: str, params: Iterable[Mapping[str, Any]]) -> Iterator[Any | EngramError]:
+    def stream(self, method: str, params: Iterable[Mapping[str, Any]]) -> Generator[Any | EngramError]:
         """Send many requests of one method without waiting for each; yield a result or an error for each, in order.
 
         Writes that follow each other this way share their commits. The connection is busy until the stream ends.
         """
+        refused: list[tuple[int, BadInput]] = []  # what cannot be sent at all: its place in the stream, and why
+
+        def lines() -> Iterator[bytes]:
+            for place, one in enumerate(params):
+                try:
+                    line = self._line(method, one)
+                except BadInput as exc:
+                    refused.append((place, exc))
+                    continue
+                yield line
+
         with self._lock:
-            lines = (self._line(method, one) for one in params)
-            for reply in self._transport.stream(lines, timeout=self._timeout):
+            place = 0
+            for reply in self._transport.stream(lines(), timeout=self._timeout):
+                while refused and refused[0][0] == place:
+                    yield refused.pop(0)[1]
+                    place += 1
                 result = cut_result(reply)
                 yield read_error(reply) if result is None else json.loads(result)
+                place += 1
+            yield from (exc for _, exc in refused)
 
     def _line(self, method: str, params: Mapping[str, Any]) -> bytes:
         sent = {name: _plain(value) for name, value in params.items() if value is not None}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from engram_core.settings import Settings
 
-__all__ = ["Place", "UnixTransport", "find"]
+__all__ = ["Place", "UnixTransport", "error_in", "find"]
 
 RETRY_S = 0.02
 MAX_REPLY = 16 << 20
@@ -239,6 +239,13 @@ class UnixTransport:
                 raise ProtocolError(f"the reply is longer than {MAX_REPLY} bytes", hint="is this Engram's socket?")
         self._rest = rest
         return b"".join(pieces)
+
+
+def error_in(reply: bytes) -> EngramError:
+    """Return the error that a reply without a result stands for."""
+    from engram_core.protocol.lines import read_error  # late: only an error needs a JSON parser here
+
+    return read_error(reply)
 
 
 def _left(deadline: float) -> float:

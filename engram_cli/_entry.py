@@ -125,9 +125,9 @@ def serve(command: str, options: Options, word: str | None) -> int:
     reply = ask(sent, options, timeout)
     at = reply.find(b',"result":', 0, 64)
     if at < 0:
-        from engram_core.protocol.lines import read_error
+        from engram.transport import error_in
 
-        raise read_error(reply)
+        raise error_in(reply)
     result = reply[at + 10:reply.rindex(b"}")]
     if result[:1] == b'"':
         import _json

@@ -65,16 +65,19 @@ def read_stdin() -> str:
         raise OSError(9, "stdin is closed")
     data = sys.stdin.buffer.read(MAX_INPUT + 1)
     if len(data) > MAX_INPUT:
-        raise BadInput(f"stdin holds more than {MAX_INPUT} bytes", hint="split it into several commands")
+        raise BadInput(f"stdin holds more than {MAX_INPUT:,} bytes, and a request may have 1,048,576",
+                       hint="split it into several commands, or use --stdin-ndjson")
     try:
         return data.decode()
     except UnicodeDecodeError as exc:
         raise BadInput(f"stdin is not UTF-8: byte {exc.start}", hint="convert it, for example with iconv") from exc
 
 
-def text_from(argument: str | None, *, what: str) -> str:
+def text_from(argument: str | None, *, what: str, empty: bool = False) -> str:
     """Return the text of an argument, or of stdin for ``-`` and for none where a pipe is open."""
     if argument is not None and argument != "-":
+        if not argument and not empty:
+            raise BadInput(f"no {what} given: the argument is empty", hint="write it as an argument, or pipe it in")
         return argument
     if argument is None and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError(f"no {what} given", hint="write it as an argument, or pipe it in")
@@ -92,7 +95,7 @@ def lines_of_stdin() -> Iterator[list[bytes]]:
     while chunk := sys.stdin.buffer.read1(1 << 16):  # type: ignore[union-attr]
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > MAX_INPUT:
-            raise BadInput(f"a line of stdin holds more than {MAX_INPUT} bytes", hint="one JSON object per line")
+            raise BadInput(f"a line of stdin holds more than {MAX_INPUT:,} bytes", hint="write one JSON object per line")
         if lines:
             yield lines
     if rest:

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from engram_cli.call import Call, lines_of_stdin, parse_object, read_stdin
+from engram_cli.call import Call, json_kind, lines_of_stdin, parse_object, read_stdin
 from engram_cli.errors import failure
-from engram_cli.output import Progress
+from engram_cli.output import Progress, plural
 from engram_core.errors import BadInput, EngramError, UsageError
 
 Json = dict[str, Any]
@@ -27,10 +27,22 @@ StdinNdjson = Annotated[bool, typer.Option(
 
 
 class Item:
-    """Say how one item becomes a request, and how the answer to a single one is shown."""
+    """Say how one item becomes a request, and how the answer to a single one is shown; ``answer`` may add to it."""
 
-    def __init__(self, name: str, method: str, params: Callable[[Json], Json], show: Callable[[Json], None]) -> None:
-        self.name, self.method, self.params, self.show = name, method, params, show
+    def __init__(self, name: str, method: str, params: Callable[[Json], Json], show: Callable[[Json], None], *,
+                 answer: Callable[[Json], Json] = lambda reply: reply) -> None:
+        self.name, self.method, self.params, self.show, self.answer = name, method, params, show, answer
+
+
+def lifted(call: Call, one: Json) -> tuple[Json, Json]:
+    """Return whose memory it is and the rest of it: an object may name ids of its own in ``scope``."""
+    inner = one.get("scope")
+    if inner is None:
+        inner = {}
+    if not isinstance(inner, dict):
+        raise BadInput(f"scope is {json_kind(inner)}, but must be a JSON object",
+                       hint='such as {"session_id":"…","run_id":"…"}')
+    return {**call.scope, **inner}, {key: value for key, value in one.items() if key != "scope"}
 
 
 def feed(call: Call, item: Item, *, fields: Mapping[str, Any], argument: Callable[[], Mapping[str, Any]],
@@ -44,12 +56,20 @@ def feed(call: Call, item: Item, *, fields: Mapping[str, Any], argument: Callabl
     if stdin_ndjson:
         return _Stream(call, item, base).run()
     one = {**base, **(parse_object(read_stdin(), what="stdin") if stdin_json else argument())}
-    reply = call.memory.request(item.method, item.params(one))
+    reply = item.answer(call.memory.request(item.method, item.params(one)))
     if call.out.json or call.out.ndjson:
         call.out.document(item.name, reply)
     else:
         item.show(reply)
+        _tell_masked(call, item, reply)
     return 0
+
+
+def _tell_masked(call: Call, item: Item, reply: Json) -> None:
+    """Say that secrets were masked; appending is silent, because its fast way is."""
+    count = int(reply.get("redacted") or 0)
+    if count and item.name != "append":
+        call.out.note(f"{plural(count, 'secret')} masked before storing; see: engram config show redact.enabled")
 
 
 class _Stream:

@@ -66,6 +66,14 @@ class Root(Family):
         found = typer.main.get_command(app)
         return found if found.name == cmd_name else found.commands[cmd_name]  # type: ignore[attr-defined]
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an option that belongs to a command, and say where it goes."""
+        option = args[0].partition("=")[0] if args else ""
+        if option.startswith("-") and option not in ("--version", *HELP["help_option_names"]):
+            command = next((word for word in args[1:] if word in _MODULES), "COMMAND")
+            raise UsageError(f"{option} stands before the command", hint=f"options go after it: engram {command} {option}")
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Refuse an unknown command with the nearest known one."""
         if args and args[0] not in _MODULES and not args[0].startswith("-"):
@@ -88,7 +96,7 @@ class App(typer.Typer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run the command line of this process."""
-        sys.exit(main(*args))
+        sys.exit(main(args[0] if args else None))
 
 
 app = App(name="engram", cls=Root, context_settings=HELP, invoke_without_command=True, **NO_MARKUP)
@@ -128,8 +136,13 @@ def root(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code; nothing escapes as a traceback."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    """Run one command line and return its exit code; without one, run the process's own and end the process.
+
+    Tearing down what Typer has loaded would cost more than a whole start of Python, and everything is flushed.
+    """
+    if argv is None:
+        os._exit(main(sys.argv[1:]))
+    args = list(argv)
     as_json = "--json" in args or "--ndjson" in args
     try:
         if sys.stdout is not None:

@@ -17,19 +17,21 @@ from typer.core import TyperCommand, TyperGroup
 
 from engram_cli.call import Call
 from engram_cli.output import Output
+from engram_core.errors import UsageError
 
 _SCOPE = {
     "tenant_id": ("--tenant", "ENGRAM_TENANT", "Tenant the memories belong to."),
-    "user_id": ("--user", "ENGRAM_USER", "Person the memories are about; your login name by default."),
-    "agent_id": ("--agent", "ENGRAM_AGENT", "Agent that remembers; cli by default."),
-    "session_id": ("--session", "ENGRAM_SESSION", "Conversation; default by default."),
-    "run_id": ("--run", "ENGRAM_RUN", "Run within the session; default by default."),
+    "user_id": ("--user", "ENGRAM_USER", "Person the memories are about; your login name unless given."),
+    "agent_id": ("--agent", "ENGRAM_AGENT", "Agent that remembers; 'cli' unless given."),
+    "session_id": ("--session", "ENGRAM_SESSION", "Conversation; 'default' unless given."),
+    "run_id": ("--run", "ENGRAM_RUN", "Run within the session; 'default' unless given."),
 }
 SECTIONS: tuple[tuple[str, frozenset[str]], ...] = (
     ("Options", frozenset()),
     ("Whose memories", frozenset(_SCOPE)),
     ("Output and connection", frozenset({"json_out", "ndjson_out", "color", "socket", "timeout", "help"})),
 )
+MAX_TIMEOUT_S = 3600
 NO_MARKUP: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "add_completion": False}
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -44,7 +46,7 @@ def _daemon_parameters() -> list[inspect.Parameter]:
         _parameter("socket", str | None, typer.Option(
             "--socket", envvar="ENGRAM_SOCKET", metavar="PATH", help="Socket of the daemon.")),
         _parameter("timeout", float | None, typer.Option(
-            "--timeout", metavar="SECONDS", help="How long to wait for the answer.")),
+            "--timeout", metavar="SECONDS", help="How long to wait for the answer; 10 by default.")),
     ]
 
 
@@ -96,6 +98,9 @@ class Family(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the default command's name before options that belong to it."""
+        if len(args) > 1 and args[0] in ("--json", "--ndjson") and args[1] in self.list_commands(ctx):
+            raise UsageError(f"{args[0]} stands before the command",
+                             hint=f"options go after it: {ctx.command_path} {args[1]} {args[0]}")
         if self.default and (not args or (args[0].startswith("-") and args[0] not in ("-h", "--help"))):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
@@ -140,9 +145,13 @@ def command(app: typer.Typer, name: str, *, example: str, scope: bool = True, da
 
 def make_call(given: dict[str, Any], own: dict[str, Any]) -> Call:
     """Build the Call from the shared options; one that the command declared itself counts as well."""
+    timeout = given.get("timeout")
+    if timeout is not None and not 0 < timeout <= MAX_TIMEOUT_S:
+        raise UsageError(f"--timeout is {timeout:g}, but must be more than 0 and at most {MAX_TIMEOUT_S}",
+                         hint="give the seconds to wait for the answer")
     color = given.get("color") or "auto"
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"--color is {color!r}, but must be auto, always or never")
     output = Output(as_json=bool(given.get("json_out")), ndjson=bool(given.get("ndjson_out")), color=color)
     scope = {name: given.get(name, own.get(name)) for name in _SCOPE}
-    return Call(output, scope=scope, socket=given.get("socket"), timeout=given.get("timeout"))
+    return Call(output, scope=scope, socket=given.get("socket"), timeout=timeout)

@@ -216,6 +216,11 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
+def plural(count: int, word: str, words: str = "") -> str:
+    """Return a count with its word: 1 memory, 2 memories."""
+    return f"{count:,} {word if count == 1 else words or word + 's'}"
+
+
 def note(text: str) -> None:
     """Write a line to stderr, where there is one."""
     if sys.stderr is None:

@@ -10,18 +10,21 @@ from typing import Any, NamedTuple
 
 from engram_core.errors import BadInput, UnknownField, nearest
 from engram_core.scope import Scope, check_scope
-from engram_core.values import check_id, check_ms, check_names, dump_json, format_time, parse_time, show
+from engram_core.values import check_id, check_ms, check_names, dump_json, format_time, parse_time, same_json, show
 
 EVENT_KINDS = ("message", "tool_result", "state_patch", "system")
 ROLES = ("user", "assistant", "tool", "system")
 _FIELDS = ("event_id", "scope", "kind", "payload", "ts", "ts_ms", "tags", "entities")
-_KEPT = frozenset(("seq", "created_at", "updated_at", "recalled_at", "recall_count", "pinned"))  # the store's, ignored
+_KEPT = frozenset(("seq", "created_at", "updated_at", "recalled_at", "recall_count", "pinned"))  # the store's: ignored
 _ROLE_NAMES = {"user": "user", "human": "user", "assistant": "assistant", "ai": "assistant", "model": "assistant",
                "tool": "tool", "function": "tool", "system": "system", "developer": "system"}
 
 
 class Event(NamedTuple):
-    """A canonical event: checked, with its time fixed; ``timed`` says whether the caller gave the time."""
+    """A canonical event: checked, with its time fixed; ``timed`` says whether the caller gave the time.
+
+    ``json`` is the payload as it is stored, written once.
+    """
 
     scope: Scope
     event_id: str
@@ -31,14 +34,16 @@ class Event(NamedTuple):
     timed: bool
     tags: list[str]
     entities: list[str]
+    json: str
 
-    def content(self) -> str:
-        """The content that makes two events with one id the same: everything but scope, id and time."""
-        return dump_json([self.kind, self.payload, self.tags, self.entities], "payload")
+    def says(self, stored: dict[str, Any]) -> bool:
+        """Tell whether a stored event has the same content: everything but scope, id and time."""
+        return (self.kind == stored["kind"] and self.tags == stored.get("tags", [])
+                and self.entities == stored.get("entities", []) and same_json(self.payload, stored["payload"]))
 
 
 class Turn(NamedTuple):
-    """What an event says in a conversation; ``calls`` are the ids of tool calls it makes, ``answers`` the one it answers."""
+    """What an event says in a conversation; ``calls`` are ids of tool calls it makes, ``answers`` the answered one."""
 
     role: str
     name: str
@@ -60,42 +65,49 @@ def check_event(value: object, *, at_ms: int, new_id: str = "") -> Event:
             raise UnknownField(f"event has the unknown key {show(key)}; known are {', '.join(_FIELDS)}",
                                hint=f"did you mean {near}?" if near else "put your own data into payload")
     kind = value.get("kind", "message")
-    if kind not in EVENT_KINDS:
-        raise BadInput(f"event.kind is {show(kind)}; allowed are {', '.join(EVENT_KINDS)}")
+    if type(kind) is not str or kind not in EVENT_KINDS:
+        near = nearest(kind, list(EVENT_KINDS)) if type(kind) is str else ""
+        raise BadInput(f"event.kind is {show(kind)}; allowed are {', '.join(EVENT_KINDS)}",
+                       hint=f"did you mean {near}?" if near else "leave it out for a message")
     if "payload" not in value:
         raise BadInput("event.payload is missing", hint='give a text, or an object like {"role":"user","content":"…"}')
-    ms, text = value.get("ts_ms"), value.get("ts")
-    timed = ms is not None or text is not None
-    ts_ms = check_ms("event.ts_ms", ms) if ms is not None else parse_time("event.ts", text) if timed else at_ms
-    given = value.get("event_id")
+    ms, text, given = value.get("ts_ms"), value.get("ts"), value.get("event_id")
+    said = parse_time("event.ts", text) if text is not None else at_ms
     event = Event(
         check_scope(value.get("scope"), "event.scope"),
         check_id("event.event_id", given) if given is not None else new_id,
-        kind, value["payload"], ts_ms, timed,
-        check_names("event.tags", value.get("tags") or []),
-        check_names("event.entities", value.get("entities") or []),
+        kind, value["payload"], check_ms("event.ts_ms", ms) if ms is not None else said,
+        ms is not None or text is not None,
+        _names("event.tags", value.get("tags")), _names("event.entities", value.get("entities")),
+        dump_json(value["payload"], "event.payload"),
     )
-    _check_turn(event)
+    check_role(event.kind, event.payload)
     return event
 
 
-def _check_turn(event: Event) -> None:
-    payload = event.payload
-    if event.kind == "message" and type(payload) is dict and "role" in payload:
+def _names(field: str, value: object) -> list[str]:
+    return [] if value is None else check_names(field, value)
+
+
+def check_role(kind: str, payload: Any) -> None:
+    """Raise BadInput for a message whose role nobody knows."""
+    if kind == "message" and type(payload) is dict and payload.get("role") is not None:
         role = payload["role"]
         if type(role) is not str or role.lower() not in _ROLE_NAMES:
-            raise BadInput(f"event.payload.role is {show(role)}; allowed are {', '.join(ROLES)}")
+            near = nearest(role.lower(), list(_ROLE_NAMES)) if type(role) is str else ""
+            raise BadInput(f"event.payload.role is {show(role)}; allowed are {', '.join(ROLES)}",
+                           hint=f"did you mean {near}?" if near else "leave it out for a user's turn")
 
 
 def event_json(event: Event) -> str:
     """Write the event as it is stored and listed, without its scope."""
-    value: dict[str, Any] = {"event_id": event.event_id, "kind": event.kind, "payload": event.payload,
-                             "ts": format_time(event.ts_ms)}
+    text = (f'{{"event_id":{dump_json(event.event_id)},"kind":"{event.kind}","payload":{event.json},'
+            f'"ts":"{format_time(event.ts_ms)}"')
     if event.tags:
-        value["tags"] = event.tags
+        text += f',"tags":{dump_json(event.tags)}'
     if event.entities:
-        value["entities"] = event.entities
-    return dump_json(value, "event.payload")
+        text += f',"entities":{dump_json(event.entities)}'
+    return text + "}"
 
 
 def turn_of(kind: str, payload: Any) -> Turn | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engram_core.values import dump_json
@@ -38,12 +38,32 @@ def summary_line(value: str) -> str:
     return f'"rolling_summary":{value},\n'
 
 
+def meta_line(value: str) -> str:
+    """Return the line of the packet's meta, with its line end."""
+    return f'"meta":{value},\n'
+
+
+def report_line(value: str) -> str:
+    """Return the line of the budget report, with its line end."""
+    return f'"budget_report":{value},\n'
+
+
+def explain_line(value: str) -> str:
+    """Return the line of the short explanation, with its line end."""
+    return f'"explain":{value}\n'
+
+
+def envelope_extra(count: Callable[[str], int]) -> int:
+    """Return what the envelope costs beside its three lines: the comma that parts it from the memories."""
+    return count("],\n") - count("]\n")
+
+
 def document(fields: Fields, summary: str, arrays: Arrays, *, allow_insights: bool = False,
              envelope: tuple[str, str, str] | None = None) -> str:
     """Lay out a packet as JSON; ``envelope`` adds meta, budget_report and explain, which are not counted."""
     out = ["{\n"]
     if envelope:
-        out.append(f'"meta":{envelope[0]},\n')
+        out.append(meta_line(envelope[0]))
     out.append('"short_term":{\n"working_state":{\n')
     out += [state_line(name, fields.get(name, default)) for name, default in STATE_DEFAULTS.items()]
     out += ["},\n", summary_line(summary)]
@@ -56,7 +76,7 @@ def document(fields: Fields, summary: str, arrays: Arrays, *, allow_insights: bo
     _arrays(out, ("citations",), arrays)
     if envelope:
         out[-1] = "],\n"
-        out.append(f'"budget_report":{envelope[1]},\n"explain":{envelope[2]}\n')
+        out += [report_line(envelope[1]), explain_line(envelope[2])]
     out.append("}\n")
     return "".join(out)
 
@@ -91,15 +111,19 @@ HEADINGS: Mapping[str, str] = {
     "open_loops": "Open loops", "rolling_summary": "Summary", "key_quotes": "Quotes", "episodes": "Episodes",
     "conversation_window": "Conversation", "last_tool_evidence": "Tool evidence", "insights": "Insights",
     "citations": "Sources"}
-"""The sections of the text formats in the order they appear, with their headings."""
+"""The sections of the text formats with their headings."""
 STABLE = ("preferences", "facts", "procedures")
-_CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-_TAG = re.compile(r"<(/?)(memory)", re.IGNORECASE)
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_]|[ -/]+[0-~])?")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_HIDDEN = re.compile("[\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
+_TAG = re.compile("<(?=[\\s/\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*memory)", re.IGNORECASE)
 
 
 def harmless(text: str) -> str:
-    """Return the text without terminal escapes and with tags like our own made plain words."""
-    return _TAG.sub(r"‹\1\2", _CONTROL.sub(" ", text))
+    """Return the text without terminal escapes, line ends other than a newline, and characters that hide or turn text
+    round, and with tags like our own made plain words."""
+    text = _CONTROL.sub(" ", _ESCAPE.sub(" ", text.replace("\r\n", "\n")))
+    return _TAG.sub("‹", _HIDDEN.sub("", text))
 
 
 def heading(section: str, form: str) -> str:
@@ -110,12 +134,12 @@ def heading(section: str, form: str) -> str:
 def text_item(array: str, item: Any, form: str) -> str:
     """Write one memory as lines of a text format; further lines of its text start with ``-|``."""
     body = harmless(_TEXT[array](item, "**" if form == "markdown" else "")).strip() or "…"
-    return "- " + body.replace("\r", "").replace("\n", "\n-| ") + "\n"
+    return "- " + body.replace("\n", "\n-| ") + "\n"
 
 
 def text_document(sections: Mapping[str, Sequence[str]], form: str) -> str:
-    """Lay out a text format from each section's items; nothing at all when nothing is kept."""
-    out = [heading(name, form) + "".join(sections[name]) for name in HEADINGS if sections.get(name)]
+    """Lay out a text format from each section's items, in their order; nothing at all when nothing is kept."""
+    out = [heading(name, form) + "".join(items) for name, items in sections.items() if items]
     return OPENING + "".join(out) + CLOSING if out else ""
 
 

@@ -7,16 +7,27 @@ left out, except those in ``SHOWN``.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from engram_core.errors import BadInput, UnknownField, nearest
-from engram_core.values import ID_MAX, check_ms, check_text, derived_id, dump_json, format_time, parse_time, show
+from engram_core.events import check_role
+from engram_core.values import (
+    ID_MAX,
+    INT_MAX,
+    check_ms,
+    check_text,
+    derived_id,
+    dump_json,
+    format_time,
+    parse_time,
+    show,
+)
 
-KEPT = frozenset(("created_at", "updated_at", "recalled_at", "recall_count", "pinned", "seq", "version", "replaces",
-                  "replaced_by", "ended_at", "recency_score", "expired"))
-"""What the store keeps; ignored on input."""
+KEPT = frozenset(("created_at", "updated_at", "recalled_at", "recall_count", "pinned"))
+"""What the store keeps of every memory; ignored on input."""
 
 
 def _time(value: object) -> str:
@@ -24,7 +35,12 @@ def _time(value: object) -> str:
 
 
 def _expiry(value: object) -> str:
-    return "run_end" if value == "run_end" else _time(value)
+    if value == "run_end":
+        return "run_end"
+    try:
+        return _time(value)
+    except BadInput as error:
+        raise BadInput(error.message.replace("allowed is", "allowed are run_end and"), hint=error.hint) from None
 
 
 def _text(value: object) -> object:
@@ -34,6 +50,10 @@ def _text(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_text)]
 Id = Annotated[Text, Field(min_length=1, max_length=ID_MAX, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Time = Annotated[str, BeforeValidator(_time), Field(description="RFC 3339 with a time zone, or milliseconds")]
+RfcTime = Annotated[str, BeforeValidator(lambda value: format_time(parse_time("time", value))),
+                    Field(description="RFC 3339 with a time zone")]
+Milliseconds = Annotated[int, Field(ge=-62135596800000, le=253402300799999,
+                                    description="milliseconds since 1970-01-01 UTC, years 1 to 9999")]
 Names = list[Text]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -43,6 +63,7 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=False)
     SHOWN: ClassVar[tuple[str, ...]] = ()
+    KEPT: ClassVar[frozenset[str]] = KEPT
 
     def line(self) -> str:
         """Write the memory as a packet emits it."""
@@ -56,12 +77,41 @@ class Model(BaseModel):
         for name, value in default.items():
             if isinstance(value, BaseModel):
                 default[name] = value.model_dump(mode="json")
-        return {key: _lean(value) for key, value in full.items()
+        for name in full:
+            if isinstance(getattr(self, name), BaseModel):  # an open end of a range; a null of the caller's own stays
+                full[name] = {key: one for key, one in full[name].items() if one is not None}
+                default[name] = {key: one for key, one in default.get(name, {}).items() if one is not None}
+        return {key: value for key, value in full.items()
                 if key in self.SHOWN or key not in default or value != default[key]}
 
 
-def _lean(value: Any) -> Any:
-    return {key: one for key, one in value.items() if one is not None} if type(value) is dict else value
+class ScopeIds(Model):
+    """Whose memory: five ids; the tenant may be left out."""
+
+    tenant_id: Id | None = "default"
+    user_id: Id
+    agent_id: Id
+    session_id: Id
+    run_id: Id
+
+
+class Event(Model):
+    """Something that happened; checked as ``events.check_event`` does, which the daemon uses as it starts sooner."""
+
+    KEPT = KEPT | {"seq"}
+    event_id: Annotated[Id | None, Field(description="made when absent; names the event within its run")] = None
+    scope: ScopeIds
+    kind: Literal["message", "tool_result", "state_patch", "system"] = "message"
+    payload: Annotated[Any, Field(description="any JSON; a text is a user's turn, an object has role and content")]
+    ts: RfcTime | None = None
+    ts_ms: Annotated[Milliseconds | None, Field(description="wins over ts; without both the time is now")] = None
+    tags: Names | None = None
+    entities: Names | None = None
+
+    @model_validator(mode="after")
+    def _known_role(self) -> Event:
+        check_role(self.kind, self.payload)
+        return self
 
 
 class TimeRange(Model):
@@ -113,7 +163,7 @@ class WorkingState(Model):
     decisions: Names = []
     risks: Names = []
     open_loops: Names = []
-    state_version: Annotated[int, Field(ge=0)] = 0
+    state_version: Annotated[int, Field(ge=0, le=INT_MAX)] = 0
 
 
 class KeyQuote(Model):
@@ -149,6 +199,7 @@ class Fact(Model):
     """Something that holds about the user or the world until another value replaces it."""
 
     SHOWN = ("fact_id", "fact_key", "value", "status", "confidence")
+    KEPT = KEPT | {"version", "replaces", "replaced_by"}
     fact_id: Id = ""
     fact_key: Annotated[Id, Field(description="what the fact is about; one active value per key and level")]
     value: Any
@@ -184,6 +235,7 @@ class Episode(Model):
     """A stretch of the past, told."""
 
     SHOWN = ("episode_id", "summary")
+    KEPT = KEPT | {"recency_score"}
     episode_id: Id
     time_range: Span
     summary: Text
@@ -212,6 +264,7 @@ class Insight(Model):
     """A thought of a run, kept until it is tested."""
 
     SHOWN = ("id", "type", "statement", "confidence", "validation_state")
+    KEPT = KEPT | {"expired"}
     id: Id
     type: Literal["hypothesis", "strategy", "pattern"]
     statement: Text
@@ -229,9 +282,9 @@ class FactFilter(Model):
     status: list[Literal["active", "disputed", "deprecated"]] = []
     fact_key: Id | None = None
     valid_at: Time | None = None
-    valid_at_ms: int | None = None
+    valid_at_ms: Milliseconds | None = None
     as_of: Time | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Annotated[int, Field(ge=1, le=INT_MAX)] | None = None
 
 
 class EpisodeFilter(Model):
@@ -240,21 +293,22 @@ class EpisodeFilter(Model):
     time_range: TimeRange | None = None
     tags: Names = []
     entities: Names = []
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Annotated[int, Field(ge=1, le=INT_MAX)] | None = None
 
 
 class InsightFilter(Model):
     """Which insights to list."""
 
     validation_state: list[Literal["unvalidated", "testing", "validated", "rejected"]] = []
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Annotated[int, Field(ge=1, le=INT_MAX)] | None = None
 
 
 class Selector(Model):
     """What to forget; at least one field."""
 
     ids: list[Id] = []
-    kinds: list[Literal["event", "fact", "episode", "procedure", "insight", "working_state", "short_term", "build"]] = []
+    kinds: list[Literal["event", "fact", "episode", "procedure", "insight", "working_state", "short_term",
+                        "build"]] = []
     session: StrictBool = False
     run: StrictBool = False
     before: Time | None = None
@@ -272,10 +326,11 @@ def build(model: type[M], value: object, field: str, *, keep: bool = False) -> M
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     if type(value) is not dict:
-        raise BadInput(f"{field} is {show(value)}; allowed is an object with {', '.join(model.model_fields)}")
+        raise BadInput(f"{field} is {show(value)}; allowed is an object",
+                       hint=f"its keys: {', '.join(known_keys(model))}")
     dump_json(value, field)
     if keep:
-        value = {key: one for key, one in value.items() if key not in KEPT or key in model.model_fields}
+        value = {key: one for key, one in value.items() if key not in getattr(model, "KEPT", KEPT)}
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -285,52 +340,74 @@ def build(model: type[M], value: object, field: str, *, keep: bool = False) -> M
 def explained(error: ValidationError, model: type[BaseModel], field: str) -> BadInput:
     """Turn pydantic's first complaint into one line of ours."""
     first = error.errors(include_url=False)[0]
-    path = field
-    for part in first["loc"]:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part.isidentifier() or part in model.model_fields:
-            path += f".{part}" if "-" not in part and part != "constrained-str" else ""
-    given, kind = first["input"], first["type"]
+    path, given, kind = _path(field, first["loc"]), first["input"], first["type"]
+    context = first.get("ctx", {})
     if kind == "extra_forbidden":
-        known = _known(model, first["loc"][:-1])
+        known = known_keys(_owner(model, first["loc"]))
         near = nearest(str(first["loc"][-1]), known)
-        parent = path.rpartition(".")[0] or field
-        return UnknownField(f"{parent} has the unknown key {show(first['loc'][-1])}; known are {', '.join(known)}",
-                            hint=f"did you mean {near}?" if near else "remove it")
+        return UnknownField(f"{_path(field, first['loc'][:-1])} has the unknown key {show(first['loc'][-1])}; "
+                            f"known are {', '.join(known)}", hint=f"did you mean {near}?" if near else "remove it")
     if kind == "missing":
         return BadInput(f"{path} is missing", hint=f"give {path}")
-    context = first.get("ctx", {})
     inner = context.get("error")
-    if isinstance(inner, BadInput):
-        return BadInput(inner.message.replace("time is", f"{path} is", 1).replace("text ", f"{path} ", 1), hint=inner.hint)
+    if isinstance(inner, BadInput):  # one of values.py, which does not know the path
+        start, _, rest = inner.message.partition(" ")
+        return BadInput(f"{path} {rest}" if start in ("time", "text") else inner.message, hint=inner.hint)
     if inner is not None:
-        return BadInput(f"{path}: {inner}")
-    if "expected" in context:
+        return BadInput(f"{path}: {inner}", hint="correct one of them")
+    if kind == "literal_error":
         options = str(context["expected"]).replace("'", "").replace(" or ", ", ")
         near = nearest(given, options.split(", ")) if isinstance(given, str) else ""
-        return BadInput(f"{path} is {show(given)}; allowed are {options}", hint=f"did you mean {near}?" if near else "")
-    return BadInput(f"{path} is {show(given)}; {_allowed(kind, context, first['msg'])}")
+        return BadInput(f"{path} is {show(given)}; allowed are {options}",
+                        hint=f"did you mean {near}?" if near else f"choose one of them for {path}")
+    if "max_length" in context or "min_length" in context:
+        size = f"{len(given)} characters long" if given else "empty"
+        return BadInput(f"{path} is {size}; allowed is text of 1 to {context.get('max_length', ID_MAX)} characters")
+    return BadInput(f"{path} is {show(given)}; allowed is {_allowed(kind, model, first['loc'], first['msg'])}")
 
 
-def _allowed(kind: str, context: dict[str, Any], message: str) -> str:
-    for name, words in (("ge", "allowed is a number of at least"), ("gt", "allowed is a number above"),
-                        ("le", "allowed is a number of at most"), ("lt", "allowed is a number below"),
-                        ("max_length", "the most characters allowed are"), ("min_length", "the fewest characters allowed are")):
-        if name in context:
-            return f"{words} {context[name]}"
-    types = {"string_type": "a text", "int_type": "a whole number", "float_type": "a number", "bool_type": "true or false",
-             "list_type": "a list", "dict_type": "an object", "model_type": "an object", "finite_number": "a finite number",
-             "string_pattern_mismatch": "text without control characters", "int_from_float": "a whole number"}
-    return f"allowed is {types[kind]}" if kind in types else message
+def _path(field: str, location: tuple[int | str, ...]) -> str:
+    for part in location:
+        if isinstance(part, int):
+            field += f"[{part}]"
+        elif part.isidentifier():  # anything else is pydantic's own note on the kind of value
+            field += f".{part}"
+    return field
 
 
-def _known(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+_TYPES = {"string_type": "a text", "int_type": "a whole number", "float_type": "a number", "bool_type": "true or false",
+          "list_type": "a list", "dict_type": "an object", "model_type": "an object",
+          "finite_number": "a finite number", "string_pattern_mismatch": "text without control characters",
+          "int_from_float": "a whole number", "int_parsing_size": "a whole number"}
+
+
+def _allowed(kind: str, model: type[BaseModel], location: tuple[int | str, ...], message: str) -> str:
+    """Say what a field takes; of a bounded number always both bounds."""
+    name = next((one for one in reversed(location) if isinstance(one, str)), "")
+    field = _owner(model, location).model_fields.get(name)
+    schema = str(field.annotation) + str(field.metadata) if field is not None else ""
+    low, high = (re.search(rf"\b{sign}=(-?[0-9.]+)", schema) for sign in ("ge", "le"))
+    words = "a whole number" if "int" in schema and kind != "float_type" else "a number"
+    if (low or high) and (kind in _TYPES or kind.startswith(("less", "greater"))):
+        return words + (f" from {low[1]}" if low else "") + (f" to {high[1]}" if high else "")
+    return _TYPES.get(kind) or message.removeprefix("Input should be ")
+
+
+def known_keys(model: type[BaseModel]) -> list[str]:
+    """Return the keys a caller may write."""
+    return [*model.model_fields, *(("start_ms", "end_ms") if model is TimeRange else ())]
+
+
+def _owner(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the model that holds the last key of a path."""
     found: Any = model
-    for part in path:
-        if isinstance(part, int) or part not in getattr(found, "model_fields", {}):
-            continue
-        inner = found.model_fields[part].annotation
-        options = [inner, *getattr(inner, "__args__", ())]
-        found = next((one for one in options if isinstance(one, type) and issubclass(one, BaseModel)), found)
-    return list(found.model_fields)
+    for part in location[:-1]:
+        field = None if isinstance(part, int) else found.model_fields.get(part)
+        found = _inner(field.annotation) or found if field is not None else found
+    return found  # type: ignore[no-any-return]
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for one in getattr(annotation, "__args__", ()) if (found := _inner(one))), None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,8 +21,20 @@ SECTIONS = ("working_state", "rolling_summary", "key_quotes", "conversation_wind
 """The sections of a packet, also the names that ``budget.per_section`` knows."""
 PURPOSES = ("planner", "tool", "responder")
 
+RECIPE_WEIGHTS: dict[str, float] = {
+    "k1": 1.2, "b": 0.4, "body": 0.2, "caption": 0.75, "question_word": 0.4, "grams": 0.5, "pairs": 0.45,
+    "feedback": 0.9, "feedback_documents": 3, "feedback_terms": 20, "coverage": 0.1, "assistant": 0.3,
+    "assistant_asked": 0.6, "speaker": 0.45, "instruction": 0.2, "question": 0.3, "previous": 0.35,
+    "next": 0.2, "second_previous": 0.2, "second_next": 0.3, "long_turn": 0.6, "long_turn_tokens": 80,
+    "session": 0.45, "session_b": 0.6, "time": 0.6, "time_days": 30, "mentions": 0.35, "when": 0.3,
+    "number": 0.2,
+}
+"""The weights of the text ranking with the kernel's defaults, for whoever must not load the kernel to name them."""
+
 if TYPE_CHECKING:
-    SectionKey = KindKey = PurposeKey = str
+    SectionKey = str
+    KindKey = str
+    PurposeKey = str
 else:  # pydantic checks the names, whoever looks one up has a plain text
     SectionKey = Literal[SECTIONS]
     KindKey = Literal["event", "fact", "episode", "procedure", "insight"]
@@ -50,7 +63,7 @@ class Weights(Table):
 
 
 class Section(Table):
-    """How a purpose treats a section: ``share`` of the budget, most items, shortest form, place in the filling order."""
+    """How a purpose treats a section: ``share`` of the budget, most items, shortest form, place in the text formats."""
 
     share: Share = 0.0
     max_items: Count | None = None
@@ -60,11 +73,17 @@ class Section(Table):
 
 
 class Purpose(Table):
-    """What one purpose shows and how it weighs; ``state`` are the fields of the working state it shows."""
+    """What one purpose shows and how it weighs.
+
+    ``state`` are the fields of the working state it shows whole, ``state_short`` those it shows ``state_items`` entries
+    of: the next steps of the plan, the newest of all else.
+    """
 
     sections: dict[SectionKey, Section] = {}
     weights: dict[KindKey, Weights] = {}
     state: list[Literal["goal", "plan", "slots", "constraints", "decisions", "risks"]] = ["goal", "slots", "constraints"]
+    state_short: list[Literal["plan", "decisions", "risks"]] = []
+    state_items: Count = 3
     insights: Literal["none", "validated", "unrejected"] = "none"
 
 
@@ -130,6 +149,10 @@ def checked(table: dict[str, Any], source: str, *, recipe: tuple[str, ...] = ())
     return policy
 
 
+_LOOK_S = 0.5
+"""A policy file is looked at again after this long."""
+
+
 class Policies:
     """The named policies of some folders, the earlier folder winning; files are read again when they change."""
 
@@ -137,6 +160,7 @@ class Policies:
         self._folders = folders
         self._recipe = recipe
         self._cache: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._fresh: dict[str, tuple[float, dict[str, Any]]] = {}
         self._loaded: dict[str, tuple[dict[str, Any], dict[str, Any], Policy]] = {}
 
     def names(self) -> dict[str, str]:
@@ -150,6 +174,10 @@ class Policies:
 
     def table(self, name: str) -> dict[str, Any]:
         """Return the policy's own fields as written; raise NotFound-like BadInput for an unknown name."""
+        now = time.monotonic()
+        fresh = self._fresh.get(name)
+        if fresh is not None and now < fresh[0]:
+            return fresh[1]
         path = next((one for one in (os.path.join(folder, name + ".toml") for folder in self._folders)
                      if os.path.isfile(one)), None)
         if path is None or "/" in name:
@@ -162,6 +190,7 @@ class Policies:
         if cached is None or cached[0] != stamp:
             with open(path, encoding="utf-8") as file:
                 cached = self._cache[path] = (stamp, parse(file.read(), path))
+        self._fresh[name] = (now + _LOOK_S, cached[1])
         return cached[1]
 
     def _named(self, name: str) -> Policy:

@@ -12,7 +12,7 @@ from typing import Any
 PATTERNS: Mapping[str, str] = {
     "private-key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     "jwt": r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
-    "api-key": r"\bsk-(?:[a-z]+-)*[A-Za-z0-9_-]{20,}",
+    "api-key": r"\bsk-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}",
     "aws-key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
     "github-token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,})",
     "gitlab-token": r"\bglpat-[A-Za-z0-9_-]{20,}",
@@ -26,8 +26,11 @@ PATTERNS: Mapping[str, str] = {
 }
 """Name and pattern of what is redacted unless the configuration says otherwise."""
 
-_HINTS = ("-----BEGIN", "eyJ", "sk-", "AKIA", "ASIA", "gh", "glpat-", "xox", "AIza", "k_live_", "k_test_", "npm_", "hf_",
-          "earer ", "://")
+_HINTS = ("-----BEGIN", "eyJ", "sk-", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-",
+          "xox", "AIza", "k_live_", "k_test_", "npm_", "hf_", "earer ", "://")
+_IDS = frozenset(("event_id", "fact_id", "fact_key", "episode_id", "procedure_id", "task_type", "id", "sources",
+                  "evidence_id", "scope"))
+_HOLDERS = ("key_quotes", "tool_evidence")
 
 
 class Redactor:
@@ -35,14 +38,25 @@ class Redactor:
 
     def __init__(self, extra: Mapping[str, str], *, enabled: bool = True) -> None:
         self._enabled = enabled
-        self._extra = bool(extra)
-        parts = [f"(?P<p{at}>{one})" for at, one in enumerate([*PATTERNS.values(), *extra.values()])]
-        self._names = [*PATTERNS, *extra]
+        # Each on its own: groups and references of one pattern must not disturb another.
+        self._extra = [(name, re.compile(pattern)) for name, pattern in extra.items()]
         self._pattern: re.Pattern[str] | None = None
-        self._source = "|".join(parts)
+
+    def memory(self, value: Any) -> tuple[Any, int]:
+        """Return a memory with its texts redacted but its ids as they are: they name it and what it cites."""
+        if not self._enabled or type(value) is not dict:
+            return value, 0
+        done = {key: self._field(key, one) for key, one in value.items()}
+        return {key: one for key, (one, _) in done.items()}, sum(count for _, count in done.values())
+
+    def _field(self, key: str, value: Any) -> tuple[Any, int]:
+        if key in _HOLDERS and type(value) is list:
+            done = [self.memory(one) for one in value]
+            return [one for one, _ in done], sum(count for _, count in done)
+        return (value, 0) if key in _IDS else self.value(value)
 
     def value(self, value: Any) -> tuple[Any, int]:
-        """Return the JSON value with its texts redacted, and how many replacements that took."""
+        """Return the JSON value with its texts and keys redacted, and how many replacements that took."""
         if not self._enabled:
             return value, 0
         if type(value) is str:
@@ -51,17 +65,35 @@ class Redactor:
             done = [self.value(one) for one in value]
             return [one for one, _ in done], sum(count for _, count in done)
         if type(value) is dict:
-            pairs = {key: self.value(one) for key, one in value.items()}
-            return {key: one for key, (one, _) in pairs.items()}, sum(count for _, count in pairs.values())
+            return self._object(value)
         return value, 0
 
-    def _text(self, text: str) -> tuple[str, int]:
-        if not self._extra and not any(hint in text for hint in _HINTS):
-            return text, 0
-        if self._pattern is None:  # compiled at the first text that may need it: that takes milliseconds
-            self._pattern = re.compile(self._source)
-        return self._pattern.subn(self._mark, text)
+    def _object(self, value: dict[Any, Any]) -> tuple[Any, int]:
+        found: dict[Any, Any] = {}
+        total = 0
+        for key, one in value.items():
+            inner, count = self.value(one)
+            name, more = self._text(key) if type(key) is str else (key, 0)
+            while more and (name in found or name in value):  # two secrets as keys stay two entries
+                name += "'"
+            found[name] = inner
+            total += count + more
+        return found, total
 
-    def _mark(self, match: re.Match[str]) -> str:
-        name = next(name for at, name in enumerate(self._names) if match.group(f"p{at}") is not None)
-        return f"[redacted:{name}]"
+    def _text(self, text: str) -> tuple[str, int]:
+        count = 0
+        if any(hint in text for hint in _HINTS):
+            if self._pattern is None:  # compiled at the first text that may need it: that takes milliseconds
+                self._pattern = re.compile("|".join(f"(?P<p{at}>{one})" for at, one in enumerate(PATTERNS.values())))
+            text, count = self._pattern.subn(_mark, text)
+        for name, pattern in self._extra:
+            pieces = [match.span() for match in pattern.finditer(text) if match[0]]
+            for start, end in reversed(pieces):
+                text = f"{text[:start]}[redacted:{name}]{text[end:]}"
+            count += len(pieces)
+        return text, count
+
+
+def _mark(match: re.Match[str]) -> str:
+    name = next(name for at, name in enumerate(PATTERNS) if match.group(f"p{at}") is not None)
+    return f"[redacted:{name}]"

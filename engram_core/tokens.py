@@ -6,7 +6,7 @@ mapped at the first count, because the way to the daemon's first reply has no ti
 
     o200k_base    exact, the default
     cl100k_base   exact
-    estimate      for models whose tokenizer is not shipped: o200k_base and half as much again
+    estimate      for models whose tokenizer is not shipped: at least o200k_base and half as much again
     bytes         bytes of UTF-8; no byte-level tokenizer takes more
 
 Every one of them is additive: a text's count is the sum over its lines, when each line ends in a newline
@@ -100,9 +100,11 @@ class Packed(Tokenizer):
 class Estimate(Tokenizer):
     """Count for an unknown tokenizer: per line, half as much again as o200k_base.
 
-    The margin of 50 % covers cl100k_base in every script the tests hold. A line counts at least half its
-    bytes that are not ASCII, for scripts that newer vocabularies store in few tokens and older ones in one
-    per letter (Devanagari, Thai, Cyrillic).
+    The margin is 50 %, and a line counts at least half its bytes that are not ASCII, for scripts that newer
+    vocabularies store in few tokens and older ones in one per letter. It covers cl100k_base, a generation
+    older, in English and code, in Russian, Arabic, Hindi, Tamil, Thai, Chinese, Japanese and Korean; not in
+    Vietnamese, Greek, Georgian, Armenian, Hebrew or Burmese, nor in mere emoji. Where no text may take more
+    than was counted, ``bytes`` is the choice.
     """
 
     name = "estimate"

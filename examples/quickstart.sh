@@ -15,7 +15,38 @@ fail() {
 }
 
 heading() {
-    printf '\n== %s\n' "$*"
+    printf '\n== %s\n\n' "$*"
+}
+
+# shown COMMAND...: print a command as one types it, then run it
+shown() {
+    printf '$ engram'
+    for word in "$@"; do
+        case $word in
+            *[!A-Za-z0-9_.:=/-]*) printf ' "%s"' "$(printf %s "$word" | sed 's/[\\"$`]/\\&/g')" ;;
+            *) printf ' %s' "$word" ;;
+        esac
+    done
+    printf '\n'
+    "$engram" "$@"
+}
+
+# import WHAT FILE COMMAND...: feed a file of the history to a command and say how much it held
+import() {
+    what=$1 file=$2
+    shift 2
+    [ -f "$history/$file" ] || return 0
+    "$engram" "$@" <"$history/$file" >"$work/out" || rejected "$what"
+    printf '%6s %-18s engram %s < %s\n' "$(grep -c '{' "$history/$file")" "$what" "$*" "$file"
+}
+
+# brief: shorten an explanation that goes into a file or a pipe: of the omitted memories only the first of each section
+brief() {
+    awk '
+        /^-/ { if (++omitted > 4) { hidden++; next } }
+        /^$/ { omitted = 0 }
+        { print }
+        END { if (hidden) printf "\n(%d more omitted memories are left out here, engram explain lists them)\n", hidden }'
 }
 
 absolute() {
@@ -30,11 +61,6 @@ last_event() {
     grep '{' "$history/events.ndjson" | tail -n 1 | sed -n 's/.*"'"$1"'" *: *"\([^"]*\)".*/\1/p'
 }
 
-# count NAME: how many memories a file of the history holds
-count() {
-    grep -c '{' "$history/$1"
-}
-
 # rejected WHAT: say what the failed command printed, then stop
 rejected() {
     grep -i 'error' "$work/out" | head -n 5 >&2 || :
@@ -46,8 +72,10 @@ engram=$(absolute "$1")
 [ -f "$engram" ] && [ -x "$engram" ] || fail "$1 is not an executable file; build it with: make quickstart"
 history=$(absolute "${ENGRAM_HISTORY:-$(dirname "$0")/history}")
 [ -r "$history/events.ndjson" ] || fail "$history/events.ndjson cannot be read; ENGRAM_HISTORY names a folder that holds it"
+from=${history#"$PWD/"}
 question=${Q:-"How heavy is grandmother's piano and what is it insured for?"}
 started=$(date +%s)
+typed=$1
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/engram.XXXXXX") || fail 'no temporary folder can be made; set TMPDIR to one that is writable'
 finish() {
@@ -82,43 +110,46 @@ now=$(last_event ts)
 [ -z "$run" ] || export ENGRAM_RUN="$run"
 cd "$HOME"
 
-heading "Import the history in $history"
+printf '%s\n' \
+    'A sample month goes into a memory of its own, in a temporary home: nothing of yours is read or changed.' \
+    'Then a question is asked whose answer lies weeks back. Each step is a command you can type yourself.'
 
-"$engram" append --stdin-ndjson <"$history/events.ndjson" >"$work/out" || rejected events
-printf '%6d events\n' "$(count events.ndjson)"
+heading "1. Remember: the history in $from"
 
-if [ -f "$history/facts.ndjson" ]; then
-    "$engram" fact set --stdin-ndjson <"$history/facts.ndjson" >"$work/out" || rejected facts
-    printf '%6d facts, of which some replace earlier ones\n' "$(count facts.ndjson)"
-fi
-if [ -f "$history/episodes.ndjson" ]; then
-    "$engram" episode add --stdin-ndjson <"$history/episodes.ndjson" >"$work/out" || rejected episodes
-    printf '%6d episodes\n' "$(count episodes.ndjson)"
-fi
-if [ -f "$history/procedures.ndjson" ]; then
-    "$engram" procedure set --stdin-ndjson <"$history/procedures.ndjson" >"$work/out" || rejected procedures
-    printf '%6d procedures\n' "$(count procedures.ndjson)"
-fi
-if [ -f "$history/insights.ndjson" ]; then
-    "$engram" insight add --stdin-ndjson <"$history/insights.ndjson" >"$work/out" || rejected insights
-    printf '%6d insights\n' "$(count insights.ndjson)"
-fi
-if [ -f "$history/state.json" ]; then
-    "$engram" state set --stdin-json <"$history/state.json" >"$work/out" || rejected 'working state'
-    printf '       the working state of the last run\n'
-fi
-if [ -f "$history/stm.json" ]; then
+import events events.ndjson append --stdin-ndjson
+import facts facts.ndjson fact set --stdin-ndjson
+import episodes episodes.ndjson episode add --stdin-ndjson
+import procedures procedures.ndjson procedure set --stdin-ndjson
+import insights insights.ndjson insight add --stdin-ndjson
+[ ! -f "$history/state.json" ] || {
+    "$engram" state patch - <"$history/state.json" >"$work/out" || rejected 'working state'
+    printf '%6s %-18s engram state patch - < state.json\n' 1 'working state'
+}
+[ ! -f "$history/stm.json" ] || {
     "$engram" stm set --stdin-json <"$history/stm.json" >"$work/out" || rejected 'short-term state'
-    printf '       the short-term state of the last session\n'
-fi
+    printf '%6s %-18s engram stm set --stdin-json < stm.json\n' 1 'short-term state'
+}
+printf '\nThe first command started the daemon; each of them ended when its memories were on disk.\n'
 
-heading "A packet of at most 1,000 tokens for: $question"
+heading '2. Recall: the memories for one prompt, in at most 1,000 tokens'
 # An old history is asked at its own time, or every "recent" memory would be months old.
 [ -z "$now" ] || set -- --now "$now"
 [ -n "$now" ] || set --
-"$engram" packet --purpose responder --query "$question" --max-tokens 1000 --format text "$@" || fail 'building the packet failed'
+shown packet --query "$question" --max-tokens 1000 --format text "$@" || fail 'building the packet failed'
+printf '\nThis block goes in front of the question in a call to a model. No model was asked to make it.\n'
 
-heading 'Why these memories and no others'
-"$engram" explain || fail 'explaining the packet failed'
+heading '3. Explain: why these memories and no others'
+if [ -t 1 ]; then
+    shown explain || fail 'explaining the packet failed'
+else
+    shown explain >"$work/out" || fail 'explaining the packet failed'
+    brief <"$work/out"
+fi
 
-heading "Done in $(($(date +%s) - started)) s. Another question: make quickstart Q=\"What did I promise Katarzyna?\""
+heading "Done in $(($(date +%s) - started)) s; the temporary home is removed"
+printf '%-18s %s\n' \
+    'another question:' 'make quickstart Q="What did I promise Katarzyna?"' \
+    'your own memory:' "$typed append \"what happened\"" \
+    '' "$typed packet --query \"what you want to know\"" \
+    '' "$typed explain" \
+    'what it all means:' 'README.md; for the table above docs/explain.md'

@@ -80,18 +80,13 @@ class Home:
         return found
 
     def pids(self) -> set[int]:
-        """Return the processes that hold this home's database lock file open."""
-        lock = str(self.database) + ".lock"
-        found = set()
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    links = {os.readlink(fd) for fd in (entry / "fd").iterdir()}
-                except OSError:
-                    continue
-                if lock in links:
-                    found.add(int(entry.name))
-        return found
+        """Return the processes that hold the lock of this home's database."""
+        try:
+            inode = self.database.with_name("engram.db.lock").stat().st_ino
+        except FileNotFoundError:
+            return set()
+        rows = [row.split() for row in Path("/proc/locks").read_text().splitlines()]
+        return {int(row[4]) for row in rows if row[1] == "FLOCK" and row[5].endswith(f":{inode}")}
 
     @staticmethod
     def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:

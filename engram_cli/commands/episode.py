@@ -11,7 +11,7 @@ from engram.memory import new_id
 from engram_cli import views
 from engram_cli.call import Call, text_from
 from engram_cli.commands.fact import Share, Sources
-from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed
+from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
 from engram_cli.options import command, family
 from engram_cli.times import moment, time_range
 
@@ -45,7 +45,10 @@ def add(
     stdin_json: StdinJson = False,
     stdin_ndjson: StdinNdjson = False,
 ) -> int:
-    """Keep a summary of what happened in a stretch of time."""
+    """Keep a summary of what happened in a stretch of time.
+
+    A JSON object on stdin has the fields that engram episode list --json shows; options fill in what it leaves out.
+    """
     fields = {"highlights": highlight, "tags": tag, "entities": entity, "sources": source, "scope_level": share,
               "compression_level": level, "episode_id": id}
     given = {"start": moment(start, "--start"), "end": moment(end, "--end")}
@@ -54,7 +57,8 @@ def add(
     def params(episode: Json) -> Json:
         times = episode.get("time_range") or {"start": moment("0s", "now"), **span}
         made = {"episode_id": new_id("ep_", time.time_ns() // 1_000_000)}
-        return {"scope": call.scope, "episode": {**made, **episode, "time_range": times}}
+        scope, rest = lifted(call, episode)
+        return {"scope": scope, "episode": {**made, **rest, "time_range": times}}
 
     item = Item("episode", "append_episode", params, lambda reply: call.out.line(str(reply["episode_id"])))
     return feed(call, item, fields=fields, given=summary, stdin_json=stdin_json, stdin_ndjson=stdin_ndjson,

@@ -8,7 +8,7 @@ import typer
 
 from engram_cli import views
 from engram_cli.call import Call, parse_json, text_from
-from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed
+from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
 from engram_cli.options import command, family
 from engram_cli.times import moment
 from engram_core.errors import NotFound, UsageError
@@ -50,7 +50,10 @@ def set_(
     stdin_json: StdinJson = False,
     stdin_ndjson: StdinNdjson = False,
 ) -> int:
-    """Set the value of a key; the value before it is kept as its history."""
+    """Set the value of a key; the value before it is kept as its history.
+
+    A JSON object on stdin has the fields that engram fact list --json shows; options fill in what it leaves out.
+    """
     validity = {"valid_from": moment(valid_from, "--from"), "valid_to": moment(valid_to, "--to")}
     fields = {"fact_id": id, "confidence": confidence, "sources": source, "scope_level": share, "notes": notes,
               "validity": {name: at for name, at in validity.items() if at}}
@@ -60,14 +63,17 @@ def set_(
             raise UsageError("no key given", hint='name what the fact is about: engram fact set KEY "VALUE"')
         return {"fact_key": key, "value": _value(value, json_value)}
 
-    item = Item("fact", "upsert_fact", lambda fact: {"scope": call.scope, "fact": fact},
-                lambda reply: _show(call, key or str(reply["fact_id"]), reply))
+    def params(fact: Json) -> Json:
+        scope, rest = lifted(call, fact)
+        return {"scope": scope, "fact": rest}
+
+    item = Item("fact", "upsert_fact", params, lambda reply: _show(call, key or str(reply["fact_id"]), reply))
     return feed(call, item, fields=fields, argument=argument, given=key, stdin_json=stdin_json,
                 stdin_ndjson=stdin_ndjson)
 
 
 def _value(text: str | None, json_value: bool) -> Any:
-    given = text_from(text, what="value")
+    given = text_from(text, what="value", empty=not json_value)
     return parse_json(given, what="value") if json_value else given
 
 

@@ -11,7 +11,7 @@ from engram.memory import new_id
 from engram_cli import views
 from engram_cli.call import Call, text_from
 from engram_cli.commands.fact import Confidence, Sources
-from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed
+from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
 from engram_cli.options import command, family
 from engram_cli.times import moment
 from engram_core.errors import UsageError
@@ -24,6 +24,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", show_default=False, help="The i
 @command(app, "add", example="""
 engram insight add "Deploys fail on Mondays because the cache is cold" --trigger failure
 engram insight add "Ask for the error text first" --type strategy --suggest "compare ten tickets"
+engram insight add --stdin-ndjson < insights.ndjson
 """)
 def add(
     call: Call,
@@ -45,13 +46,17 @@ def add(
     stdin_json: StdinJson = False,
     stdin_ndjson: StdinNdjson = False,
 ) -> int:
-    """Keep a hypothesis, a strategy or a pattern of this run until it is tested."""
+    """Keep a hypothesis, a strategy or a pattern of this run until it is tested.
+
+    A JSON object on stdin has the fields that engram insight list --json shows; its scope may name another run.
+    """
     fields = {"trigger": trigger, "confidence": confidence, "tests_suggested": suggest, "sources": source, "id": id,
               "expires_at": expires if expires == "run_end" else moment(expires, "--expires"), "type": type}
 
     def params(insight: Json) -> Json:
         made = {"id": new_id("in_", time.time_ns() // 1_000_000), "type": "hypothesis"}
-        return {"scope": call.scope, "insight": {**made, **insight}}
+        scope, rest = lifted(call, insight)
+        return {"scope": scope, "insight": {**made, **rest}}
 
     item = Item("insight", "append_insight", params, lambda reply: call.out.line(str(reply["id"])))
     return feed(call, item, fields=fields, given=statement, stdin_json=stdin_json, stdin_ndjson=stdin_ndjson,
@@ -90,7 +95,7 @@ def _answer(call: Call, reply: Json, id: str) -> None:
     call.out.line(f"{made['kind']} {made['id']}" if made else f"{reply['insight']['validation_state']} {id}")
 
 
-@command(app, "test", example="engram insight test i_3f --suggest 'compare ten tickets'")
+@command(app, "test", example="engram insight test in_01m82x --suggest 'compare ten tickets'")
 def test(
     call: Call, id: Id, *,
     suggest: Annotated[list[str] | None, typer.Option(
@@ -101,21 +106,21 @@ def test(
     _answer(call, dict(call.ask("update_insight", id=id, patch=patch)), id)
 
 
-@command(app, "validate", example="engram insight validate i_3f --confidence 0.9")
+@command(app, "validate", example="engram insight validate in_01m82x --confidence 0.9")
 def validate(call: Call, id: Id, *, confidence: Confidence = None) -> None:
     """Say that an insight proved true."""
     _update(call, id, "validated", confidence)
 
 
-@command(app, "reject", example="engram insight reject i_3f")
+@command(app, "reject", example="engram insight reject in_01m82x")
 def reject(call: Call, id: Id, *, confidence: Confidence = None) -> None:
     """Say that an insight proved wrong; it is not used again."""
     _update(call, id, "rejected", confidence)
 
 
 @command(app, "promote", example="""
-engram insight promote i_3f --to fact --key deploy_risk
-engram insight promote i_3f --to procedure --task deploy
+engram insight promote in_01m82x --to fact --key deploy_risk
+engram insight promote in_01m82x --to procedure --task deploy
 """)
 def promote(
     call: Call, id: Id, *,

@@ -8,7 +8,7 @@ import typer
 
 from engram_cli import views
 from engram_cli.call import Call, text_from
-from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed
+from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
 from engram_cli.options import NO_MARKUP, command
 from engram_cli.times import moment
 from engram_core.errors import UsageError
@@ -47,7 +47,7 @@ def append(
     """Remember a message, a tool result or another event.
 
     Ends when the daemon has committed it, and writes the event's id. A JSON object on stdin has the fields of an
-    event: payload, kind, event_id, ts, tags, entities; options fill in what it leaves out.
+    event: payload, kind, event_id, ts, tags, entities, scope; options fill in what it leaves out.
     """
     del require_commit  # every answered append is committed
 
@@ -58,8 +58,8 @@ def append(
         return {"payload": {"role": role or "user", "content": said, **({"name": name} if name else {})}}
 
     def params(event: Json) -> Json:
-        inner = event.get("scope") or {}
-        return {"event": {**event, "scope": {**call.scope, **inner} if isinstance(inner, dict) else inner}}
+        scope, rest = lifted(call, event)
+        return {"event": {**rest, "scope": scope}}
 
     if (role or name) and (stdin_json or stdin_ndjson):
         raise UsageError("--role and --name belong to a text", hint='put them into the payload: {"payload":{"role":…}}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from engram_cli.call import Call
 from engram_cli.options import command, family
 from engram_cli.output import Column, Table
-from engram_core.errors import ConfigError, NotFound, nearest
+from engram_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from engram_core.policy import Policies
@@ -29,9 +30,9 @@ def folders() -> list[str]:
 
 
 def _policies() -> Policies:
-    from engram_core.policy import Policies  # late: pydantic
+    from engram_core.policy import RECIPE_WEIGHTS, Policies  # late: pydantic
 
-    return Policies(folders())
+    return Policies(folders(), recipe=tuple(RECIPE_WEIGHTS))
 
 
 @command(app, "list", example="engram policy list", scope=False, daemon=False)
@@ -45,30 +46,33 @@ def list_(call: Call) -> None:
 @command(app, "show", example="engram policy show default", scope=False, daemon=False)
 def show(
     call: Call,
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The policy; default by default.",
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The policy; 'default' unless given.",
                                         show_default=False)] = "default",
 ) -> None:
     """Show every field of a policy as it takes effect, as TOML."""
+    from engram_core.policy import RECIPE_WEIGHTS
+
     policies = _policies()
-    known = policies.names()
-    if name not in known:
-        near = nearest(name, sorted(known))
-        raise NotFound(f"there is no policy {name!r}", hint=f"did you mean {near}?" if near else
-                       "known: " + ", ".join(sorted(known)))
-    values = _load(policies, name).model_dump(mode="json")
+    values = policies.load(name, {}).model_dump(mode="json")
+    values["recipe"] = {**RECIPE_WEIGHTS, **values["recipe"]}
+    file = policies.names()[name]
     if call.out.json:
-        call.out.document("policy", {"name": name, "file": known[name], "policy": values})
+        call.out.document("policy", {"name": name, "file": file, "policy": values})
     elif name == "default":
-        with open(known[name], encoding="utf-8") as file:  # with its comments
-            call.out.write(file.read())
+        call.out.write(_with_recipe(file, values["recipe"], policies.table(name).get("recipe", {})))
     else:
         import tomli_w
 
         call.out.write(tomli_w.dumps(_without_none(values)))
 
 
-def _load(policies: Policies, name: str) -> Any:
-    return policies.load(name, {})
+def _with_recipe(path: str, weights: dict[str, float], own: dict[str, float]) -> str:
+    """Return a policy file as it is, comments and all, with the weights it does not set."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    listed = "".join(f"{name} = {value}\n" for name, value in weights.items() if name not in own)
+    found = re.search(r"^\[recipe\].*\n", text, re.MULTILINE)
+    return text[:found.end()] + listed + text[found.end():] if found else f"{text}\n[recipe]\n{listed}"
 
 
 def _without_none(value: Any) -> Any:
@@ -93,8 +97,12 @@ def check(
         checked = [name]
     else:
         checked = [name] if name is not None else sorted(policies.names())
+        files = policies.names()
         for one in checked:
-            _load(policies, one)
+            if one in files:
+                _check_file(policies, files[one])
+            else:
+                policies.load(one, {})  # says which there are
     if call.out.json:
         call.out.document("policy-check", {"checked": checked})
     else:
@@ -110,4 +118,5 @@ def _check_file(policies: Policies, path: str) -> None:
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path}: cannot be read: {getattr(exc, 'strerror', None) or exc}",
                           hint="name a policy or a file; see engram policy list") from exc
-    policy.checked(policy.merged(policies.table("default"), policy.parse(text, path)), path)
+    policy.checked(policy.merged(policies.table("default"), policy.parse(text, path)), path,
+                   recipe=tuple(policy.RECIPE_WEIGHTS))

@@ -9,9 +9,11 @@ import typer
 from engram_cli import views
 from engram_cli.call import Call, parse_json, text_from
 from engram_cli.commands.fact import JsonValue, Share, Sources
-from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed
+from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
 from engram_cli.options import command, family
 from engram_core.errors import UsageError
+
+ID_MAX = 120  # characters an id may have
 
 app = family("procedure", "Keep how a kind of task is done.", default="list")
 
@@ -19,6 +21,7 @@ app = family("procedure", "Keep how a kind of task is done.", default="list")
 @command(app, "set", example="""
 engram procedure set deploy "run the tests, tag, push, watch the log for five minutes"
 engram procedure set deploy '["test","tag","push"]' --json-value --priority 5
+engram procedure set --stdin-ndjson < procedures.ndjson
 """)
 def set_(
     call: Call,
@@ -39,7 +42,10 @@ def set_(
     stdin_json: StdinJson = False,
     stdin_ndjson: StdinNdjson = False,
 ) -> int:
-    """Keep how a kind of task is done; the same task again replaces it."""
+    """Keep how a kind of task is done; the same task again replaces it.
+
+    A JSON object on stdin has the fields that engram procedure list --json shows; options fill in what it leaves out.
+    """
     fields = {"procedure_id": id, "priority": priority, "sources": source, "scope_level": share,
               "applicability": pairs(applies, "--applies")}
 
@@ -50,13 +56,23 @@ def set_(
         return {"task_type": task, "content": parse_json(said, what="content") if json_value else said}
 
     def params(procedure: Json) -> Json:
-        made = {"procedure_id": f"p_{procedure.get('task_type')}"}
-        return {"scope": call.scope, "procedure": {**made, **procedure}}
+        made = {"procedure_id": _made_id(procedure.get("task_type"))}
+        scope, rest = lifted(call, procedure)
+        return {"scope": scope, "procedure": {**made, **rest}}
 
     item = Item("procedure", "upsert_procedure", params,
                 lambda reply: call.out.line(f"{reply['outcome']} {reply['procedure_id']}"))
     return feed(call, item, fields=fields, argument=argument, given=task, stdin_json=stdin_json,
                 stdin_ndjson=stdin_ndjson)
+
+
+def _made_id(task: Any) -> str:
+    made = f"p_{task}"
+    if len(made) > ID_MAX:
+        from engram_core.values import derived_id
+
+        made = derived_id("p_", made)
+    return made
 
 
 def pairs(given: list[str] | None, flag: str) -> dict[str, Any]:

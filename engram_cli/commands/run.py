@@ -10,7 +10,7 @@ app = family("run", "End a run.")
 
 @command(app, "end", example="engram run end --session s1 --run nightly")
 def end(call: Call) -> None:
-    """End this run: its insights that were to last no longer lapse; everything else stays."""
+    """End this run: insights that were to last until its end expire; everything else stays."""
     reply = call.ask("end_run")
     if call.out.json or call.out.ndjson:
         call.out.document("run-end", reply)

@@ -10,6 +10,7 @@ from engram_cli import views
 from engram_cli.call import Call, parse_json, parse_object, text_from
 from engram_cli.commands.fact import JsonValue
 from engram_cli.commands.procedure import pairs
+from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
 from engram_cli.options import command, family
 from engram_core.errors import UsageError
 
@@ -17,7 +18,6 @@ app = family("state", "Keep what the current run is working on.", default="show"
 slot = family("slot", "Set or remove one slot.")
 app.add_typer(slot)
 
-Json = dict[str, Any]
 Expected = Annotated[int | None, typer.Option(
     "--expected-version", metavar="N", help="Change it only if it still has this version.")]
 EMPTY: Json = {"goal": "", "plan": [], "slots": {}, "constraints": {}, "tool_evidence": [], "decisions": [],
@@ -49,15 +49,20 @@ def _lines(state: Json) -> list[tuple[str, str]]:
 
 
 def _patch(call: Call, patch: Json, **more: Any) -> None:
-    state = call.ask("patch_working_state", patch=patch, **more)["working_state"]
+    reply = call.ask("patch_working_state", patch=patch, **more)
     if call.out.json or call.out.ndjson:
-        call.out.document("state", {"working_state": state})
+        call.out.document("state", reply)
     else:
-        call.out.line(f"version {state['state_version']}")
+        _show_version(call, reply)
+
+
+def _show_version(call: Call, reply: Json) -> None:
+    call.out.line(f"version {reply['working_state']['state_version']}")
 
 
 @command(app, "set", example="""
 engram state set --goal "ship 1.2" --plan "fix the tests" --plan "tag" --open-loop "ask Ada for the logo"
+engram state set --stdin-json < state.json
 """)
 def set_(
     call: Call, *,
@@ -73,14 +78,28 @@ def set_(
     constraint: Annotated[list[str] | None, typer.Option(
         "--constraint", metavar="NAME=VALUE", help="Something to keep to; may be given again.")] = None,
     expected_version: Expected = None,
-) -> None:
-    """Set fields of the working state; a field that is given replaces the whole field."""
+    stdin_json: StdinJson = False,
+    stdin_ndjson: StdinNdjson = False,
+) -> int:
+    """Set fields of the working state; a field that is given replaces the whole field.
+
+    A JSON object on stdin has the fields that engram state show --json shows; its scope may name another run.
+    """
     given = {"goal": goal, "plan": plan, "decisions": decision, "risks": risk, "open_loops": open_loop,
              "constraints": pairs(constraint, "--constraint") or None}
-    patch = {name: value for name, value in given.items() if value is not None}
-    if not patch:
-        raise UsageError("nothing to set", hint='such as: engram state set --goal "..."')
-    _patch(call, patch, expected_version=expected_version)
+
+    def argument() -> Json:
+        if all(value is None for value in given.values()):
+            raise UsageError("nothing to set", hint='such as: engram state set --goal "..."')
+        return {}
+
+    def params(state: Json) -> Json:
+        scope, fields = lifted(call, state)
+        expected = {} if expected_version is None else {"expected_version": expected_version}
+        return {"scope": scope, "patch": fields, **expected}
+
+    item = Item("state", "patch_working_state", params, lambda reply: _show_version(call, reply))
+    return feed(call, item, fields=given, argument=argument, stdin_json=stdin_json, stdin_ndjson=stdin_ndjson)
 
 
 @command(app, "patch", example="""
@@ -118,7 +137,7 @@ def slot_set(
     expected_version: Expected = None,
 ) -> None:
     """Set one slot and leave the others."""
-    text = text_from(value, what="value")
+    text = text_from(value, what="value", empty=not json_value)
     _patch(call, {}, merge_slots={name: parse_json(text, what="value") if json_value else text},
            expected_version=expected_version)
 

@@ -10,19 +10,21 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING, Any
 
 from engram_core._version import __version__
 from engram_core.daemon import reading, writing
 from engram_core.daemon.builds import Builds
-from engram_core.errors import BadInput, EngramError, MethodNotFound
+from engram_core.daemon.retention import Retention
+from engram_core.errors import BadInput, ConfigError, EngramError, MethodNotFound
 from engram_core.protocol.messages import READS, WRITES, check_params
 from engram_core.redact import Redactor
-from engram_core.scope import Scope, check_scope
+from engram_core.scope import SCOPE_FIELDS, SCOPE_LEVELS, Scope, check_scope
 from engram_core.settings import config_path, login_name, resolve_scope
 from engram_core.shipped import path
 from engram_core.store.store import Store
-from engram_core.values import dump_json
+from engram_core.values import INT_MAX, dump_json, show
 
 if TYPE_CHECKING:
     from engram_core.packet import PacketRequest
@@ -36,18 +38,32 @@ if TYPE_CHECKING:
 __all__ = ["READS", "WRITES", "Engine"]
 
 
-def kernel_facts() -> dict[str, Any]:
-    """Say whether the compiled kernel is in use."""
-    from importlib.util import find_spec
+FAST_CHANGES = 100
+FAST_MEMORIES = 50_000
 
-    spec = find_spec("engram_core.kernel.fit")
-    return {"compiled": spec is not None, "version": __version__}
+
+KERNEL = ("analysis", "bpe", "documents", "fit", "index", "lexicon", "matching", "pieces", "pool", "question", "recipe", "table")
+
+
+def kernel_facts() -> dict[str, Any]:
+    """Say whether the compiled kernel is there; looks at the files only, because importing it takes time."""
+    folder = os.path.join(os.path.dirname(os.path.dirname(__file__)), "kernel")
+    compiled = {name.split(".")[0] for name in os.listdir(folder) if name.endswith(tuple(EXTENSION_SUFFIXES))}
+    return {"compiled": compiled.issuperset(KERNEL), "version": __version__}
+
+
+def require_kernel() -> None:
+    """Raise ConfigError when the kernel is not compiled for this interpreter; there is no slower way."""
+    if not kernel_facts()["compiled"]:
+        raise ConfigError(f"the compiled kernel is missing for this Python ({EXTENSION_SUFFIXES[0]})",
+                          hint="install Engram again where a C compiler is at hand, or run `make kernel` in a checkout")
 
 
 class Engine:
     """One database, opened, migrated and checked."""
 
     def __init__(self, settings: Settings, database: str) -> None:
+        require_kernel()
         self.settings = settings
         self.store = Store(database, durability=settings.get("store.durability"),
                            busy_ms=settings.get("store.busy_timeout_ms"))
@@ -58,24 +74,50 @@ class Engine:
         self._cache: IndexCache | None = None
         self._policies: Policies | None = None
         self._shorten = False
+        self._unseen = 0
         self.requests: dict[str, tuple[PacketRequest, str]] = {}
         self._counters: dict[tuple[str, str], Counter] = {}
         self._builds = Builds(self.store, settings.get("retention.builds_per_run"))
+        self._retention = Retention()
         self.counters = {"appends": 0, "packets": 0, "errors": 0}
+
+    def reload(self, settings: Settings) -> None:
+        """Take over changed settings; what the database and the open indexes were made with stays until a restart."""
+        redactor = Redactor(settings.get("redact.patterns"), enabled=settings.get("redact.enabled"))
+        with self._reading:
+            if settings.get("packet.tokenizer") != self.settings.get("packet.tokenizer"):
+                self._cache = None
+            self.settings, self.redactor, self._policies = settings, redactor, None
+            self.requests.clear()
+        self._builds.keep = settings.get("retention.builds_per_run")
+
+    def warm(self) -> None:
+        """Load what the first packet would wait for: models, policies, the tokenizer and the kernel."""
+        from engram_core.daemon import recalling  # noqa: F401 - for its imports
+
+        with self._reading:
+            self.policies.load(self.settings.get("packet.policy"), {})
+            self.counter(self.settings.get("packet.tokenizer"), "json")
+            _ = self.cache
 
     @staticmethod
     def now_ms() -> int:
         """Return the clock in milliseconds."""
         return time.time_ns() // 1_000_000
 
-    def scope_ids(self, given: dict[str, Any], params: dict[str, Any]) -> dict[str, str]:
+    def scope_ids(self, given: Any, params: dict[str, Any]) -> dict[str, str]:
         """Complete a scope of a request that carries the caller's folder."""
-        return resolve_scope(given, cwd=params.get("cwd"), settings=self.settings, env_user=self._user)[0]
+        if given is not None and type(given) is not dict:
+            raise BadInput(f"scope is {show(given)}; allowed is an object with {', '.join(SCOPE_FIELDS)}")
+        cwd = params.get("cwd")
+        if cwd is not None and type(cwd) is not str:
+            raise BadInput(f"cwd is {show(cwd)}; allowed is the path of a folder")
+        return resolve_scope(given or {}, cwd=cwd, settings=self.settings, env_user=self._user)[0]
 
     def scope(self, params: dict[str, Any]) -> Scope:
         """Return the request's scope, checked, completed for callers on the command line."""
         given = params.get("scope")
-        return check_scope(self.scope_ids(given or {}, params) if "cwd" in params else given)
+        return check_scope(self.scope_ids(given, params) if "cwd" in params else given)
 
     def count_line(self, line: str) -> str | None:
         """Count a line as it will be emitted; None until the tokenizer is loaded, which no write waits for."""
@@ -135,12 +177,18 @@ class Engine:
         check_params(method, params)
         handler = reading.HANDLERS.get(method) or self._recall_handler(method)
         with self._reading:
+            if method == "build_memory_packet":
+                self._unseen = 0
             result = handler(self, params)
         return result if type(result) is bytes else dump_json(result, "result").encode()
 
-    def drop_builds(self, scope: Scope) -> None:
-        """Let go of waiting builds that may hold what is being forgotten, and shorten the log when there is time."""
-        self._builds.drop(scope.tenant_id)
+    def _forgot(self, scope: Scope) -> None:
+        """Let go of what holds forgotten memories in this process, and empty the log when there is time."""
+        with self._reading:  # a packet under way was begun before; it is among the waiting ones afterwards
+            self._builds.drop(scope.tenant_id)
+            for level in SCOPE_LEVELS:
+                if self._cache is not None and self._cache.is_warm(scope.layer(level), INT_MAX):
+                    self._cache.get(scope.layer(level), self.store.reads)
         self._shorten = True
 
     @staticmethod
@@ -165,37 +213,59 @@ class Engine:
             except EngramError as error:
                 results[at] = error
             except RecursionError:
-                results[at] = BadInput(f"{method}: the value is nested too deeply", hint="at most 64 levels are allowed")
+                results[at] = BadInput(f"{method}: the value is nested too deeply; allowed are 64 levels",
+                                       hint="send a flatter value")
         outcomes = self.store.group(runs, self.now_ms()) if runs else []
+        self._unseen += len(outcomes)
         for at, outcome in zip(places, outcomes, strict=True):
             method, params = ops[at]
             if isinstance(outcome, EngramError):
                 results[at] = outcome
-                self.counters["errors"] += 1
-            elif params.get("render") and method == "append_event":
-                results[at] = dump_json(outcome["event_id"] + "\n").encode()
-            else:
-                results[at] = dump_json(outcome, "result").encode()
-            self.counters["appends"] += method in ("append_event", "append_events")
+                continue
+            if method == "append_event":
+                self.counters["appends"] += 1
+            elif method == "append_events":
+                self.counters["appends"] += len(outcome["results"])
+            elif method == "forget" and not outcome["dry_run"]:
+                self._forgot(self.scope(params))
+            rendered = params.get("render") and method == "append_event"
+            results[at] = dump_json(outcome["event_id"] + "\n" if rendered else outcome, "result").encode()
+        self.counters["errors"] += sum(isinstance(one, EngramError) for one in results)
         return results
 
     def fast(self, method: str, params: dict[str, Any]) -> bool:
-        """Tell whether a read is short enough for the event loop."""
-        return method in ("get_working_state", "get_stm")
+        """Tell whether a read is short enough for the event loop: its index is open and little was written since."""
+        if method in ("get_working_state", "get_stm"):
+            return True
+        if method != "build_memory_packet" or self._cache is None or self._unseen > FAST_CHANGES:
+            return False
+        request = params.get("request")
+        try:
+            inner = {"scope": request["scope"]} if type(request) is dict and "scope" in request else {}
+            scope = self.scope({**params, **inner})
+        except EngramError:
+            return True  # which the handler will say
+        return self._cache.is_warm(scope.owner, FAST_MEMORIES)
 
     def after_commit(self) -> bool:
         """Do a little of what may wait until the queue is empty, and return whether there is more."""
-        if self._shorten:
-            self._shorten = False
-            self.store.checkpoint()
-        return self._builds.flush(self._reading)
+        if self._builds.flush():
+            return True
+        more, gone = self._retention.step(self.store, self.settings, self.now_ms())
+        self._shorten = self._shorten or gone > 0
+        if more:
+            return True
+        # What was forgotten is still in the log: it is emptied, at the next occasion when a reader is in the way.
+        self._shorten = self._shorten and not self.store.checkpoint()
+        return self._shorten
 
     def status(self) -> dict[str, Any]:
         """Return what the engine knows of itself without touching the database."""
         index = self._cache.facts() if self._cache is not None else {"owners": 0, "memories": 0, "bytes": 0}
         return {"version": __version__, "kernel": kernel_facts(), "tokenizer": self.settings.get("packet.tokenizer"),
                 "index": index, "database": self.store.path, "schema": self.store.schema,
-                "durability": self.store.durability, "counters": dict(self.counters), "sqlite": self._facts}
+                "durability": self.store.durability, "counters": dict(self.counters),
+                "sqlite": {**self._facts, **self.store.sizes()}, "retention": self._retention.facts(self.settings)}
 
     def close(self) -> None:
         """Close the database."""

@@ -259,8 +259,10 @@ class Daemon:
 
     def listen(self) -> None:
         """Accept connections; the socket is ours already, asyncio never sees its path."""
+        # From 3.13 on asyncio would remove the socket at the end, which is for `endpoint` to decide.
+        keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         self.listener = self.loop.run_until_complete(
-            self.loop.create_unix_server(self.server.accept, sock=self.bound.sock))
+            self.loop.create_unix_server(self.server.accept, sock=self.bound.sock, **keep))
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.stop)
         self.loop.add_signal_handler(signal.SIGHUP, self.reload_or_log)
@@ -287,9 +289,7 @@ class Daemon:
 
     def _prepare(self) -> None:
         _undumpable()
-        warm = getattr(self.engine, "warm", None)
-        if warm is not None:
-            warm()
+        self.engine.warm()
 
     def _feed_watchdog(self) -> None:
         """Tell the service manager that the loop turns, as long as the writer does too."""
@@ -307,9 +307,7 @@ class Daemon:
         fresh = self.load()
         changed = fresh.table() != self.settings.table()
         if changed:
-            swap = getattr(self.engine, "reload", None)
-            if swap is not None:
-                swap(fresh)
+            self.engine.reload(fresh)
             self.settings = self.server.settings = fresh
             logging.getLogger("engram").setLevel(fresh.get("daemon.log_level").upper())
             log.info("the configuration was read again")

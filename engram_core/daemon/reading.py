@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engram_core.errors import BadInput
-from engram_core.values import check_id, show
+from engram_core.values import check_count, check_id, parse_time, show
 
 if TYPE_CHECKING:
     from engram_core.daemon.handlers import Engine
+    from engram_core.models import Model
 
 Params = dict[str, Any]
+M = TypeVar("M", bound="Model")
 
 
 def limit_of(params: Params, name: str = "limit") -> int | None:
     """Return the limit parameter; raise BadInput unless it is absent or a whole number from 1."""
     limit = params.get(name)
-    if limit is not None and (type(limit) is not int or limit < 1):
-        raise BadInput(f"{name} is {show(limit)}; allowed is a whole number from 1")
-    return limit
+    return None if limit is None else check_count(name, limit, least=1)
+
+
+def _filter(model: type[M], params: Params, name: str) -> M:
+    from engram_core.models import build
+
+    given = params.get(name)
+    return build(model, {} if given is None else given, name)
 
 
 def list_events(engine: Engine, params: Params) -> Any:
@@ -29,8 +36,8 @@ def list_events(engine: Engine, params: Params) -> Any:
     if level not in ("run", "session", "owner"):
         raise BadInput(f"level is {show(level)}; allowed are run, session, owner")
     after = params.get("after_seq")
-    if after is not None and (type(after) is not int or after < 0):
-        raise BadInput(f"after_seq is {show(after)}; allowed is a whole number from 0")
+    if after is not None:
+        check_count("after_seq", after)
     start = end = None
     if params.get("time_range") is not None:
         from engram_core.models import TimeRange, build
@@ -57,8 +64,8 @@ def _full(kind: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Fill the defaults that a stored line leaves out."""
     from engram_core import models
 
-    kinds: dict[str, type[models.Model]] = {"fact": models.Fact, "episode": models.Episode, "procedure": models.Procedure,
-                                 "insight": models.Insight}
+    kinds: dict[str, type[models.Model]] = {"fact": models.Fact, "episode": models.Episode,
+                                            "procedure": models.Procedure, "insight": models.Insight}
     model = kinds[kind]
     names = model.model_fields
     return [{**model.model_validate({key: one for key, one in row.items() if key in names})
@@ -68,18 +75,25 @@ def _full(kind: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def list_facts(engine: Engine, params: Params) -> Any:
     """List facts by status, key or time."""
-    from engram_core.models import FactFilter, build
+    from engram_core.models import FactFilter
 
-    wanted = build(FactFilter, params.get("fact_filter") or {}, "fact_filter")
+    wanted = _filter(FactFilter, params, "fact_filter")
     return {"facts": _full("fact", engine.store.reads.list_facts(engine.scope(params), wanted))}
 
 
 def list_episodes(engine: Engine, params: Params) -> Any:
-    """List episodes by time, tag or entity."""
-    from engram_core.models import EpisodeFilter, build
+    """List episodes by time, tag or entity, with how recent each is by the default policy's half-life."""
+    from engram_core.models import EpisodeFilter
 
-    wanted = build(EpisodeFilter, params.get("episode_filter") or {}, "episode_filter")
-    return {"episodes": _full("episode", engine.store.reads.list_episodes(engine.scope(params), wanted))}
+    wanted = _filter(EpisodeFilter, params, "episode_filter")
+    found = _full("episode", engine.store.reads.list_episodes(engine.scope(params), wanted))
+    policy = engine.policies.load(engine.settings.get("packet.policy"), {})
+    half_life = policy.half_life_days["episode"] * 86_400_000
+    for one in found:
+        span = one["time_range"]
+        age = max(0, engine.now_ms() - parse_time("end", span["end"] or span["start"]))
+        one["recency_score"] = round(2 ** (-age / half_life), 4)
+    return {"episodes": found}
 
 
 def list_procedures(engine: Engine, params: Params) -> Any:
@@ -93,10 +107,11 @@ def list_procedures(engine: Engine, params: Params) -> Any:
 
 def list_insights(engine: Engine, params: Params) -> Any:
     """List the run's insights."""
-    from engram_core.models import InsightFilter, build
+    from engram_core.models import InsightFilter
 
-    wanted = build(InsightFilter, params.get("insight_filter") or {}, "insight_filter")
-    return {"insights": _full("insight", engine.store.reads.list_insights(engine.scope(params), wanted, engine.now_ms()))}
+    wanted = _filter(InsightFilter, params, "insight_filter")
+    found = engine.store.reads.list_insights(engine.scope(params), wanted, engine.now_ms())
+    return {"insights": _full("insight", found)}
 
 
 def list_context_builds(engine: Engine, params: Params) -> Any:

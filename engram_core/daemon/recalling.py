@@ -50,15 +50,15 @@ def _wanted(engine: Engine, request: dict[str, Any]) -> tuple[PacketRequest, str
     from engram_core.packet import PacketRequest
 
     given = {key: value for key, value in request.items() if key not in ("scope", "now")}
-    text = dump_json(given, "request")
-    known = engine.requests.get(text)
-    if known is not None:
-        return known
     if given.get("budget") is None:
         given["budget"] = {}
     if type(given["budget"]) is dict and "max_tokens" not in given["budget"]:
         given["budget"] = {**given["budget"], "max_tokens": engine.settings.get("packet.max_tokens")}
     given.setdefault("policy_id", engine.settings.get("packet.policy"))
+    text = dump_json(given, "request")
+    known = engine.requests.get(text)
+    if known is not None:
+        return known
     wanted = build(PacketRequest, given, "request")
     if len(engine.requests) >= 256:
         engine.requests.clear()
@@ -90,17 +90,14 @@ def build_memory_packet(engine: Engine, params: Params) -> Any:
 
 def explain(engine: Engine, params: Params) -> Any:
     """Return the stored account of a build, the scope's last one, or of a packet built for this request now."""
-    from engram_core.recall.account import explanation
-
     memory = params.get("memory_id")
     if params.get("request") is not None:
-        packet = _composed(engine, params["request"], params)
-        return explanation(packet, engine.store.reads, memory_id=memory)
+        return _explained(_composed(engine, params["request"], params), engine, memory)
     build_id = params.get("build_id")
     scope = engine.scope(params)
     waiting = engine.waiting_build(scope, build_id)
     if waiting is not None:
-        return explanation(waiting, engine.store.reads, memory_id=memory)
+        return _explained(waiting, engine, memory)
     text = engine.store.reads.explanation(scope, build_id)
     if text is None:
         what = f"build {build_id!r} is not" if build_id else "no packet was built"
@@ -111,7 +108,16 @@ def explain(engine: Engine, params: Params) -> Any:
         account["candidates"] = [row for row in account["candidates"] if row["id"] == memory]
     if memory is not None and not account["candidates"]:
         raise NotFound(f"memory {memory!r} was no candidate of build {account['build_id']}",
-                       hint="`engram explain --json` lists all candidates")
+                       hint="ask with the packet's options, like `engram explain --memory ID --query …`")
+    return account
+
+
+def _explained(packet: Composed, engine: Engine, memory: str | None) -> dict[str, Any]:
+    from engram_core.recall.account import explanation
+
+    account = explanation(packet, engine.store.reads, memory_id=memory)
+    if memory is not None and not account["candidates"]:
+        raise NotFound(f"memory {memory!r} is not in this scope", hint="`engram search` and `engram explain` show ids")
     return account
 
 

@@ -15,22 +15,44 @@ from engram_core.events import Event, check_event
 from engram_core.store import writes
 from engram_core.store.tables import MEMORIES, SHORT_TERMS, WORKING_STATES
 from engram_core.store.transaction import Transaction
-from engram_core.values import check_ms, check_text, dump_json, new_id, show
+from engram_core.values import (
+    ID_MAX,
+    INT_MAX,
+    check_count,
+    check_id,
+    check_ms,
+    check_names,
+    derived_id,
+    dump_json,
+    format_time,
+    new_id,
+    same_json,
+    show,
+)
 
 if TYPE_CHECKING:
     from engram_core.daemon.handlers import Engine
+    from engram_core.models import Insight
 
 Run = Callable[[Transaction], Any]
 Params = dict[str, Any]
 
 
+_EVENT_TEXTS = ("payload", "tags", "entities")
+
+
 def _event(engine: Engine, value: Any, params: Params) -> tuple[Event, int]:
-    if type(value) is dict and "cwd" in params:
-        value = {**value, "scope": engine.scope_ids(value.get("scope") or {}, params)}
+    count = 0
+    if type(value) is dict:
+        if "cwd" in params:
+            value = {**value, "scope": engine.scope_ids(value.get("scope"), params)}
+        for name in _EVENT_TEXTS:
+            text, more = engine.redactor.value(value.get(name))
+            if more:
+                value = {**value, name: text}
+                count += more
     at_ms = check_ms("at_ms", params["at_ms"]) if "at_ms" in params else engine.now_ms()
-    event = check_event(value, at_ms=at_ms, new_id=new_id("e_", at_ms))
-    payload, count = engine.redactor.value(event.payload)
-    return (event._replace(payload=payload), count) if count else (event, 0)
+    return check_event(value, at_ms=at_ms, new_id=new_id("e_", at_ms)), count
 
 
 def _appended(tx: Transaction, engine: Engine, event: Event, redacted: int) -> dict[str, Any]:
@@ -57,13 +79,20 @@ def append_events(engine: Engine, params: Params) -> Run:
             raise type(error)(f"events[{at}]: {error.message}", hint=error.hint) from None
 
     def run(tx: Transaction) -> Any:
+        results = []
         with tx.operation():
-            return {"results": [_appended(tx, engine, event, redacted) for event, redacted in events]}
+            for at, (event, redacted) in enumerate(events):
+                try:
+                    results.append(_appended(tx, engine, event, redacted))
+                except Conflict as error:
+                    raise Conflict(f"events[{at}]: {error.message}; none of the events was appended",
+                                   hint=error.hint) from None
+        return {"results": results}
     return run
 
 
 def _redacted(engine: Engine, value: Any) -> tuple[Any, int]:
-    return engine.redactor.value(value)
+    return engine.redactor.memory(value)
 
 
 def patch_working_state(engine: Engine, params: Params) -> Run:
@@ -71,36 +100,37 @@ def patch_working_state(engine: Engine, params: Params) -> Run:
     from engram_core.models import WorkingState, build
 
     scope = engine.scope(params)
-    patch, _ = _redacted(engine, params["patch"])
-    if type(patch) is not dict:
-        raise BadInput(f"patch is {show(patch)}; allowed is an object with {', '.join(WorkingState.model_fields)}")
+    patch, redacted = _redacted(engine, params["patch"])
     build(WorkingState, patch, "patch")
-    merge, _ = _redacted(engine, params.get("merge_slots") or {})
-    remove = params.get("remove_slots") or []
+    merge, more = engine.redactor.value(params.get("merge_slots") or {})
+    if type(merge) is not dict:
+        raise BadInput(f"merge_slots is {show(merge)}; allowed is an object of slots and their values")
+    dump_json(merge, "merge_slots")
+    remove = check_names("remove_slots", params.get("remove_slots") or [])
     expected = params.get("expected_version")
-    if expected is not None and (type(expected) is not int or expected < 0):
-        raise BadInput(f"expected_version is {show(expected)}; allowed is a whole number from 0")
+    if expected is not None:
+        check_count("expected_version", expected)
 
     def run(tx: Transaction) -> Any:
         rows = tx.select(WORKING_STATES, scope, ("version", "body"), level="run")
         version, old = (rows[0][0], json.loads(rows[0][1])) if rows else (0, WorkingState().model_dump(mode="json"))
         if expected is not None and expected != version:
-            raise Conflict(f"the working state is at version {version}, expected was {expected}",
+            raise Conflict(f"the working state is at version {version}, expected_version was {expected}",
                            hint="read it again with `engram state show` and repeat the change")
-        new = {**old, **patch}
+        new = {**old, **patch, "state_version": version}
         new["slots"] = {key: one for key, one in {**new["slots"], **merge}.items() if key not in remove}
         state = build(WorkingState, new, "working_state").model_dump(mode="json")
-        state["state_version"] = old["state_version"]
-        if state != old or not rows:
-            state["state_version"] = version + 1
-        if "state_version" in patch:
-            state["state_version"] = patch["state_version"]
-        if state != old or not rows:
+        changed = not same_json(state, old)
+        state["state_version"] = patch.get("state_version", version + changed)
+        if changed or state["state_version"] != version:
+            if state["state_version"] > INT_MAX:
+                raise BadInput(f"the working state is at version {version}, the last one there is",
+                               hint="set state_version to a smaller number")
             tx.upsert(WORKING_STATES, scope, {"version": state["state_version"], "body": dump_json(state),
                                               "updated_at": tx.now_ms})
             tx.changed(scope.owner, tx.next_revision(scope.owner), "working_state", 0, scope.run_id, "update",
                        session=scope.session_id, run=scope.run_id)
-        return {"working_state": state}
+        return {"working_state": state, "redacted": redacted + more}
     return run
 
 
@@ -109,14 +139,14 @@ def update_stm(engine: Engine, params: Params) -> Run:
     from engram_core.models import ShortTerm, build
 
     scope = engine.scope(params)
-    value, _ = _redacted(engine, params["stm_state"])
+    value, redacted = _redacted(engine, params["stm_state"])
     body = dump_json(build(ShortTerm, value, "stm_state").model_dump(mode="json", exclude_none=True))
 
     def run(tx: Transaction) -> Any:
         tx.upsert(SHORT_TERMS, scope, {"body": body, "updated_at": tx.now_ms})
         tx.changed(scope.owner, tx.next_revision(scope.owner), "short_term", 0, scope.session_id, "update",
                    session=scope.session_id)
-        return {}
+        return {"redacted": redacted}
     return run
 
 
@@ -134,7 +164,8 @@ def upsert_fact(engine: Engine, params: Params) -> Run:
 
     def run(tx: Transaction) -> Any:
         with tx.operation():
-            return {**writes.upsert_fact(tx, scope, fact, given, engine.count_line, on_conflict=how), "redacted": redacted}
+            done = writes.upsert_fact(tx, scope, fact, given, engine.count_line, on_conflict=how)
+        return {**done, "redacted": redacted}
     return run
 
 
@@ -171,59 +202,80 @@ def append_insight(engine: Engine, params: Params) -> Run:
     scope = engine.scope(params)
     value, redacted = _redacted(engine, params["insight"])
     if type(value) is dict and value.get("id") is None:
-        value = {**value, "id": new_id("i_", engine.now_ms())}
+        value = {**value, "id": new_id("in_", engine.now_ms())}
     insight = build(Insight, value, "insight", keep=True)
     return lambda tx: {"id": insight.id, "redacted": redacted,
                        "duplicate": writes.append_insight(tx, scope, insight, engine.count_line)}
 
 
+_PATCHED = ("validation_state", "confidence", "statement", "tests_suggested", "expires_at")
+
+
 def update_insight(engine: Engine, params: Params) -> Run:
     """Change an insight, or promote a validated one into the memory given as ``promoted``."""
-    from engram_core.models import Insight
-
-    scope, id_ = engine.scope(params), check_text("id", params["id"])
-    patch, _ = _redacted(engine, params.get("patch") or {})
-    allowed = ("validation_state", "confidence", "statement", "tests_suggested", "expires_at")
+    scope, id_, kind = engine.scope(params), check_id("id", params["id"]), params.get("promote")
+    patch, redacted = _redacted(engine, params.get("patch") or {})
+    given, more = _redacted(engine, params.get("promoted") or {})
+    if type(patch) is not dict:
+        raise BadInput(f"patch is {show(patch)}; allowed is an object with {', '.join(_PATCHED)}")
     for key in patch:
-        if key not in allowed:
-            near = nearest(key, list(allowed))
-            raise UnknownField(f"patch has the unknown key {show(key)}; known are {', '.join(allowed)}",
+        if key not in _PATCHED:
+            near = nearest(key, list(_PATCHED))
+            raise UnknownField(f"patch has the unknown key {show(key)}; known are {', '.join(_PATCHED)}",
                                hint=f"did you mean {near}?" if near else "remove it")
-    promote = params.get("promote")
-    if promote not in (None, "fact", "procedure", "episode"):
-        raise BadInput(f"promote is {show(promote)}; allowed are fact, procedure, episode")
+    if kind is not None and kind not in _PROMOTED:
+        raise BadInput(f"promote is {show(kind)}; allowed are {', '.join(_PROMOTED)}")
+    if type(given) is not dict:
+        raise BadInput(f"promoted is {show(given)}; allowed is an object with fields of the {kind or 'new memory'}")
+    if given and kind is None:
+        raise BadInput("promoted is given without promote", hint=f"set promote to one of {', '.join(_PROMOTED)}")
 
     def run(tx: Transaction) -> Any:
+        made = None
         with tx.operation():
-            insight = writes.update_insight(tx, scope, id_, patch, engine.count_line)
-            made = _promote(tx, engine, params, insight, promote) if promote else None
-            return {"insight": insight.model_dump(mode="json"), "promoted": made}
-
-    def _check(insight: Insight) -> None:
-        if insight.validation_state != "validated":
-            raise Conflict(f"insight {insight.id!r} is {insight.validation_state}; only a validated one is promoted",
-                           hint=f"run `engram insight validate {insight.id}` first")
-
-    def _promote(tx: Transaction, engine: Engine, params: Params, insight: Insight, kind: str) -> dict[str, str]:
-        _check(insight)
-        given = dict(params.get("promoted") or {})
-        given["sources"] = list(dict.fromkeys([*given.get("sources", []), *insight.sources, insight.id]))
-        common = {"scope": params.get("scope"), **({"cwd": params["cwd"]} if "cwd" in params else {})}
-        if kind == "fact":
-            value = {"fact_key": f"insight:{insight.id}", "value": insight.statement, "confidence": insight.confidence, **given}
-            return {"kind": kind, "id": upsert_fact(engine, {**common, "fact": value})(tx)["fact_id"]}
-        if kind == "procedure":
-            value = {"procedure_id": f"p_{insight.id}", "task_type": "generic", "content": insight.statement, **given}
-            return {"kind": kind, "id": upsert_procedure(engine, {**common, "procedure": value})(tx)["procedure_id"]}
-        value = {"episode_id": f"ep_{insight.id}", "summary": insight.statement, "time_range": {"start": tx.now_ms}, **given}
-        return {"kind": kind, "id": append_episode(engine, {**common, "episode": value})(tx)["episode_id"]}
+            insight, created = writes.update_insight(tx, scope, id_, patch, engine.count_line)
+            if kind is not None:
+                made = _promote(tx, engine, params, insight, kind, given, created)
+        return {"insight": insight.model_dump(mode="json"), "promoted": made, "redacted": redacted + more}
     return run
+
+
+def _promote(tx: Transaction, engine: Engine, params: Params, insight: Insight, kind: str, given: dict[str, Any],
+             created: int) -> dict[str, str]:
+    """Make a memory of the insight that cites it; the same promotion again makes the same memory."""
+    if insight.validation_state != "validated":
+        raise Conflict(f"insight {insight.id!r} is {insight.validation_state}; only a validated one is promoted",
+                       hint=f"run `engram insight validate {insight.id}` first")
+    sources = check_names("promoted.sources", given.get("sources") or [])
+    text = insight.statement
+    defaults: dict[str, dict[str, Any]] = {
+        "fact": {"fact_key": _named("insight:", insight.id), "value": text, "confidence": insight.confidence},
+        "procedure": {"procedure_id": _named("p_", insight.id), "task_type": "generic", "content": text},
+        "episode": {"episode_id": _named("ep_", insight.id), "summary": text,
+                    "time_range": {"start": format_time(created)}}}
+    value = {**defaults[kind], **given, "sources": list(dict.fromkeys([*sources, *insight.sources, insight.id]))}
+    operation, id_field = _PROMOTED[kind]
+    common: Params = {name: params[name] for name in ("scope", "cwd") if name in params}
+    try:
+        done = operation(engine, {**common, kind: value})(tx)
+    except BadInput as error:
+        raise type(error)(error.message.replace(kind, "promoted", 1), hint=error.hint) from None
+    return {"kind": kind, "id": done[id_field]}
+
+
+def _named(prefix: str, id_: str) -> str:
+    return prefix + id_ if len(prefix + id_) <= ID_MAX else derived_id(prefix, id_)
+
+
+_PROMOTED: dict[str, tuple[Callable[[Engine, Params], Run], str]] = {
+    "fact": (upsert_fact, "fact_id"), "procedure": (upsert_procedure, "procedure_id"),
+    "episode": (append_episode, "episode_id")}
 
 
 def set_pinned(engine: Engine, params: Params) -> Run:
     """Pin or unpin a memory."""
-    scope, kind, id_ = engine.scope(params), params["kind"], check_text("id", params["id"])
-    if kind not in MEMORIES:
+    scope, kind, id_ = engine.scope(params), params["kind"], check_id("id", params["id"])
+    if type(kind) is not str or kind not in MEMORIES:
         raise BadInput(f"kind is {show(kind)}; allowed are {', '.join(MEMORIES)}")
     if type(params["pinned"]) is not bool:
         raise BadInput(f"pinned is {show(params['pinned'])}; allowed are true, false")
@@ -244,23 +296,26 @@ def write_context_build(engine: Engine, params: Params) -> Run:
     """Store a packet that was built elsewhere."""
     from engram_core.daemon.builds import store_build
 
-    scope, packet = engine.scope(params), params["packet"]
+    scope = engine.scope(params)
+    packet, redacted = engine.redactor.value(params["packet"])
     if type(packet) is not dict or type(packet.get("meta")) is not dict:
-        raise BadInput(f"packet is {show(packet)}; allowed is a memory packet with its meta")
-    build_id = packet["meta"].get("build_id") or new_id("b_", engine.now_ms())
+        raise BadInput(f"packet is {show(packet)}; allowed is a memory packet, an object with its meta")
+    given = packet["meta"].get("build_id")
+    build_id = new_id("b_", engine.now_ms()) if given is None else check_id("packet.meta.build_id", given)
     text = dump_json(packet, "packet")
 
     def run(tx: Transaction) -> Any:
-        store_build(tx, scope, check_text("packet.meta.build_id", build_id), text, "{}",
-                    engine.settings.get("retention.builds_per_run"), recalled={})
-        return {"build_id": build_id}
+        store_build(tx, scope, build_id, text, "", engine.settings.get("retention.builds_per_run"), at=tx.now_ms,
+                    recalled={})
+        return {"build_id": build_id, "redacted": redacted}
     return run
 
 
 def forget(engine: Engine, params: Params) -> Run:
     """Forget memories and everything that repeats them."""
     from engram_core.models import Selector, build
-    from engram_core.store.forget import check_selector, forget as forget_rows
+    from engram_core.store.forget import check_selector
+    from engram_core.store.forget import forget as forget_rows
 
     scope, dry = engine.scope(params), params.get("dry_run", False)
     if type(dry) is not bool:
@@ -270,8 +325,6 @@ def forget(engine: Engine, params: Params) -> Run:
 
     def run(tx: Transaction) -> Any:
         with tx.operation():
-            if not dry:
-                engine.drop_builds(scope)
             return forget_rows(tx, scope, selector, dry_run=dry)
     return run
 

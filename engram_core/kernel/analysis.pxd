@@ -60,8 +60,13 @@ cdef class Language:
     cdef readonly frozenset shaping
     cdef object _stem
     cdef dict _cues
+    cdef dict _known
 
     cdef tuple describe(self, str word, int kind)
+    cdef tuple _describe(self, str word)
+
+cdef Language language(str name)
+
 
 cdef bint instructs(uint32_t history) noexcept nogil
 cdef Py_ssize_t lead_end(str text, Py_ssize_t limit) except -1

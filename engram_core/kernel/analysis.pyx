@@ -41,6 +41,7 @@ cdef enum:
     MOST_WHOLE = 128  # bytes
     MOST_JOINED = 12
     MOST_CUTS = 8
+    MOST_KNOWN = 8192
 
 # Filled as characters are met, because asking for a category costs a hundred times this look-up. Only the
 # touched pages of it are ever resident.
@@ -309,11 +310,22 @@ def tokens(str text not None, *, bint elisions=False) -> list:
             for i in range(found.n)]
 
 
+cdef dict languages = {}
+
+
+cdef Language language(str name):
+    """Return the language, one for all lexicons: their owners' common words are analysed once."""
+    if name not in languages:
+        languages[name] = Language(name)
+    return languages[name]
+
+
 cdef class Language:
     """What is asked of a word once, and kept with it by the lexicon."""
 
     def __init__(self, str name not None) -> None:
         cdef bint known = name == "english"
+        self._known = {}
         self.name = name
         self.elisions = name in ("french", "italian", "catalan")
         self._stem = _stemmer(name)
@@ -323,10 +335,19 @@ cdef class Language:
 
     cdef tuple describe(self, str word, int kind):
         """Return (stem or None for a stop word, the part that gives 4-grams, marks, cue) of a token's text."""
-        cdef int marks = 0
-        cdef str head, stem
+        cdef object known
         if kind == UNSPACED or kind == WHOLE:
             return word, "", 0, 0
+        known = self._known.get(word)
+        if known is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            known = self._known[word] = self._describe(word)
+        return known
+
+    cdef tuple _describe(self, str word):
+        cdef int marks = 0
+        cdef str head, stem
         if not word.isascii():
             word = normalize(word)
         head = word.partition("'")[0]
@@ -357,7 +378,7 @@ def _stemmer(str name):
         known = ", ".join(["none", *sorted(Stemmer.algorithms())])
         raise ValueError(f"language is {name!r}; allowed are {known}")
     stemmer = Stemmer.Stemmer(name)
-    stemmer.maxCacheSize = 0  # the lexicon asks once per word
+    stemmer.maxCacheSize = 0  # Language remembers the common words
     return stemmer.stemWord
 
 

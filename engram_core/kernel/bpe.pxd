@@ -6,6 +6,7 @@ cdef class Counter:
     cdef unsigned int* _offsets         # rank -> where its bytes begin; one more entry than tokens
     cdef unsigned long long* _table     # open addressing: tag << 32 | rank + 1, 0 where empty
     cdef unsigned long long _mask
+    cdef unsigned char* _filter         # a bit per hash: most byte strings asked for are no token
     cdef unsigned int* _pairs           # rank of each two-byte token
     cdef unsigned int _longest          # bytes of the longest token
     cdef bint _o200k

@@ -56,7 +56,8 @@ cdef class Documents:
     cdef int64_t caption_total
     cdef int64_t gram_total
     cdef int64_t session_total
-    cdef uint32_t operation
+    cdef uint32_t operation  # the newest that marked stems
+    cdef int64_t version  # changes with every document
 
     cdef uint16_t* flags
     cdef Link* links
@@ -92,6 +93,7 @@ cdef class Documents:
 
     cdef int _room(self) except -1
     cdef int _words(self, str text, str caption, Py_ssize_t doc) except -1
+    cdef int _intern(self) except -1
     cdef int _post(self, Py_ssize_t doc, Py_ssize_t lead, Py_ssize_t body) except -1
     cdef int _enter_session(self, Py_ssize_t doc, str session) except -1
     cdef int _enter_speaker(self, Py_ssize_t doc, str speaker) except -1

@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, uint64_t
 
 from engram_core.kernel.documents cimport Documents
-from engram_core.kernel.matching cimport Cell, Matching, Scales
+from engram_core.kernel.matching cimport Columns, Matching, Scales
 from engram_core.kernel.question cimport Names, Question
 from engram_core.kernel.recipe cimport Recipe
 
@@ -9,14 +9,16 @@ cdef struct Span:  # days
     int32_t first
     int32_t last
 
+cdef class TextIndex
+
 cdef class Scores:
     cdef float* data  # by document, what score() returns
     cdef readonly Py_ssize_t n
     cdef readonly bint empty
-    cdef float* base  # the same before neighbours, session, time and cues
-    cdef float* context  # and with the neighbours
+    cdef Columns columns
+    cdef void* block  # that holds them
+    cdef size_t block_size
     cdef float* sessions
-    cdef Cell* cells
     cdef Scales scales
     cdef Recipe recipe
     cdef double asked  # factor on an assistant's turn
@@ -24,6 +26,7 @@ cdef class Scores:
     cdef Span* spans
     cdef int span_count
     cdef list stems
+    cdef TextIndex index
     cdef Documents documents
     cdef Question question
     cdef Py_ssize_t[1] shape
@@ -37,11 +40,7 @@ cdef class Scores:
     cdef void _scores(self) noexcept
     cdef bint _wanted(self, Py_ssize_t doc, int cue) noexcept
     cdef bint _mentioned(self, Py_ssize_t doc) noexcept
-    cdef double _own(self, Py_ssize_t doc) noexcept
-    cdef double _session(self, Py_ssize_t doc) noexcept
     cdef double _time(self, Py_ssize_t doc) noexcept
-    cdef double _cues(self, Py_ssize_t doc) noexcept
-    cdef uint64_t _mask(self, Py_ssize_t doc) noexcept
     cdef double _coverage(self, uint64_t mask) noexcept
     cdef bint _known(self, Py_ssize_t doc) noexcept
 
@@ -49,5 +48,7 @@ cdef class TextIndex:
     cdef Documents documents
     cdef Matching matching
     cdef Names names
+    cdef void* spare  # the block of scores that are gone
+    cdef size_t spare_size
 
     cdef Scores ask(self, str text, object weights, object intervals, object keywords)

@@ -18,6 +18,7 @@ index is used by one thread at a time; Scores stay valid until the index changes
 from cpython.buffer cimport PyBUF_WRITABLE
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from engram_core.kernel.documents cimport (
     ALIVE, ASSISTANT, DIALOGUE, HAS_NUMBER, HAS_TIME, INSTRUCTION, NO_DAY, QUESTION, TALK, Link,
@@ -26,6 +27,9 @@ from engram_core.kernel.growable cimport NONE
 from engram_core.kernel.recipe cimport read_recipe
 
 from engram_core.kernel.recipe import RECIPE
+
+cdef extern from *:
+    int lowest_bit "__builtin_ctzll"(uint64_t mask) noexcept nogil
 
 __all__ = ["RECIPE", "Scores", "TextIndex"]
 
@@ -37,6 +41,9 @@ cdef class TextIndex:
         self.documents = Documents(language)
         self.matching = Matching()
         self.names = Names()
+
+    def __dealloc__(self):
+        free(self.spare)
 
     def add(self, str text not None, *, str caption not None="", str session not None="", str speaker not None="",
             bint dialogue=True, long long ts_ms=0, int cost=0, intervals=()) -> int:
@@ -61,6 +68,7 @@ cdef class TextIndex:
         cdef Scores scores = Scores.__new__(Scores)
         cdef int i
         read_recipe(weights, &scores.recipe)
+        scores.index = self
         scores.documents = self.documents
         scores.question = Question(self.documents, self.names, text, list(keywords), scores.recipe.question_word)
         spans = [(int(first), int(last)) for first, last in intervals]
@@ -71,7 +79,7 @@ cdef class TextIndex:
             scores.spans[i] = Span(first, last)
         scores.span_count = len(spans)
         scores._room()
-        self.matching.match(self.documents, scores.question, &scores.recipe, scores.cells, scores.sessions,
+        self.matching.match(self.documents, scores.question, &scores.recipe, &scores.columns, scores.sessions,
                             &scores.scales, scores.stems)
         scores._combine()
         return scores
@@ -94,7 +102,7 @@ cdef class TextIndex:
     @property
     def nbytes(self) -> int:
         """Bytes of memory held."""
-        return self.documents.nbytes() + self.matching.nbytes()
+        return self.documents.nbytes() + self.matching.nbytes() + self.spare_size
 
 
 cdef class Scores:
@@ -104,12 +112,11 @@ cdef class Scores:
         raise TypeError("scores are made by TextIndex.query")
 
     def __dealloc__(self):
-        free(self.data)
-        free(self.base)
-        free(self.context)
-        free(self.sessions)
-        free(self.cells)
         free(self.spans)
+        if self.index is not None and self.block_size > self.index.spare_size:
+            self.block, self.index.spare = self.index.spare, self.block
+            self.index.spare_size = self.block_size
+        free(self.block)
 
     def __len__(self) -> int:
         return self.n
@@ -144,27 +151,29 @@ cdef class Scores:
     def parts(self, Py_ssize_t doc) -> dict:
         """Return what each part of the recipe gives to a document's score; parts that give nothing are left out."""
         cdef dict parts = {}
-        cdef double factor = 1, session, time, cues
+        cdef double factor = 1
         cdef const Recipe* recipe = &self.recipe
+        cdef const Columns* columns
         if not self._known(doc):
             return parts
         flags = self.documents.flags[doc]
         if self.chat and flags & ASSISTANT:
             factor = self.asked
-        parts["bm25"] = factor * self.cells[doc].words
-        parts["grams"] = factor * self.scales.grams * self.cells[doc].grams
-        parts["pairs"] = factor * self.scales.pairs * self.cells[doc].pairs
-        parts["feedback"] = factor * recipe.feedback * self.cells[doc].feedback
-        parts["speaker"] = self.base[doc] - factor * self._own(doc)
-        parts["neighbours"] = <double>self.context[doc] - self.base[doc]
-        parts["session"] = self._session(doc)
+        columns = &self.columns
+        parts["bm25"] = factor * columns.words[doc]
+        parts["grams"] = factor * self.scales.grams * columns.grams[doc]
+        parts["pairs"] = factor * self.scales.pairs * columns.pairs[doc]
+        parts["feedback"] = factor * recipe.feedback * columns.feedback[doc]
+        parts["speaker"] = columns.base[doc] - sum(parts.values())
+        parts["neighbours"] = <double>columns.context[doc] - columns.base[doc]
+        parts["session"] = session_part(self, doc)
         parts["time"] = recipe.time * self._time(doc)
         parts["mentions"] = recipe.mentions if self._mentioned(doc) else 0.0
         parts["when"] = recipe.when if self._wanted(doc, HAS_TIME) else 0.0
         parts["number"] = recipe.number if self._wanted(doc, HAS_NUMBER) else 0.0
         parts["question"] = -recipe.question if flags & QUESTION else 0.0
-        parts["instruction"] = recipe.instruction * (0.15 + self.cells[doc].words) if flags & INSTRUCTION else 0.0
-        parts["coverage"] = recipe.coverage * self._coverage(self._mask(doc))
+        parts["instruction"] = recipe.instruction * (0.15 + columns.words[doc]) if flags & INSTRUCTION else 0.0
+        parts["coverage"] = recipe.coverage * self._coverage(mask_around(self, doc))
         return {name: value for name, value in parts.items() if abs(value) > 1e-7}
 
     def matched(self, Py_ssize_t doc) -> list:
@@ -173,7 +182,7 @@ cdef class Scores:
         cdef int t
         if not self._known(doc):
             return []
-        mask = self._mask(doc)
+        mask = mask_around(self, doc)
         return [self.question.typed[t] for t in range(self.question.term_count) if mask >> t & 1]
 
     @property
@@ -204,15 +213,32 @@ cdef class Scores:
         return False
 
     cdef int _room(self) except -1:
+        """Take zeroed memory for the columns, that of the scores before if it is large enough."""
+        cdef size_t column
         self.n = self.documents.n
         self.stems = []
-        self.data = <float*>calloc(self.n + 1, sizeof(float))
-        self.base = <float*>calloc(self.n + 1, sizeof(float))
-        self.context = <float*>calloc(self.n + 1, sizeof(float))
-        self.cells = <Cell*>calloc(self.n + 1, sizeof(Cell))
-        self.sessions = <float*>calloc(self.documents.session_count + 1, sizeof(float))
-        if not (self.data and self.base and self.context and self.cells and self.sessions):
+        column = (self.n + 2) // 2 * 8
+        self.block_size = 9 * column + (self.documents.session_count + 1) * sizeof(float)
+        if self.index.spare_size >= self.block_size:
+            self.block, self.index.spare = self.index.spare, NULL
+            self.block_size, self.index.spare_size = self.index.spare_size, 0
+            memset(self.block, 0, 6 * column)
+        else:
+            self.block_size += self.block_size >> 3
+            self.block = calloc(1, self.block_size)
+        if self.block == NULL:
             raise MemoryError()
+        self.columns.mask = <uint64_t*>self.block
+        self.columns.words = <float*>(<char*>self.block + 2 * column)
+        self.columns.grams = <float*>(<char*>self.block + 3 * column)
+        self.columns.pairs = <float*>(<char*>self.block + 4 * column)
+        self.columns.feedback = <float*>(<char*>self.block + 5 * column)
+        self.columns.base = <float*>(<char*>self.block + 6 * column)
+        self.columns.context = <float*>(<char*>self.block + 7 * column)
+        self.columns.score = <float*>(<char*>self.block + 8 * column)
+        self.data = self.columns.score
+        self.sessions = <float*>(<char*>self.block + 9 * column) + 1
+        (self.sessions - 1)[0] = 0  # what is no turn belongs to session -1
         return 0
 
     cdef int _combine(self) except -1:
@@ -231,23 +257,26 @@ cdef class Scores:
             self._mentions()
         return 0
 
-    cdef double _own(self, Py_ssize_t doc) noexcept:
-        cdef const Cell* cell = &self.cells[doc]
-        return cell.words + self.scales.grams * cell.grams + self.scales.pairs * cell.pairs + \
-            self.recipe.feedback * cell.feedback
-
     cdef void _bases(self) noexcept:
         cdef Documents documents = self.documents
-        cdef Py_ssize_t doc
-        cdef double base
+        cdef const uint16_t* flags = documents.flags
+        cdef const Columns* columns = &self.columns
+        cdef float grams = <float>self.scales.grams, pairs = <float>self.scales.pairs
+        cdef float feedback = self.recipe.feedback, asked = <float>self.asked, base
         cdef int32_t speaker = self.question.speaker
+        cdef Py_ssize_t doc
         for doc in range(self.n):
-            base = self._own(doc)
-            if self.chat and documents.flags[doc] & ASSISTANT:
-                base *= self.asked
-            if speaker >= 0 and documents.speaker[doc] == speaker:
-                base += self.recipe.speaker * min(1.0, 4 * base)
-            self.base[doc] = <float>base
+            columns.base[doc] = columns.words[doc] + grams * columns.grams[doc] + pairs * columns.pairs[doc] + \
+                feedback * columns.feedback[doc]
+        if self.chat:
+            for doc in range(self.n):
+                if flags[doc] & ASSISTANT:
+                    columns.base[doc] *= asked
+        if speaker >= 0:
+            for doc in range(self.n):
+                if documents.speaker[doc] == speaker:
+                    base = columns.base[doc]
+                    columns.base[doc] += self.recipe.speaker * min(<float>1, 4 * base)
 
     cdef void _contexts(self) noexcept:
         """Give every turn its share of the turns around it, as far as speakers take turns."""
@@ -255,10 +284,10 @@ cdef class Scores:
         cdef const Recipe* recipe = &self.recipe
         cdef const uint16_t* flags = documents.flags
         cdef const Link* links = documents.links
-        cdef const float* base = self.base
+        cdef const float* base = self.columns.base
         cdef Py_ssize_t doc
         cdef int32_t other
-        cdef double near
+        cdef float near
         for doc in range(self.n):
             near = 0
             if flags[doc] & TALK:
@@ -274,7 +303,7 @@ cdef class Scores:
                     near += recipe.second_next * base[other]
             if documents.cost[doc] > recipe.long_turn_tokens:
                 near *= recipe.long_turn
-            self.context[doc] = <float>(base[doc] + near)
+            self.columns.context[doc] = base[doc] + near
 
     cdef void _scores(self) noexcept:
         cdef const uint16_t* flags = self.documents.flags
@@ -282,24 +311,27 @@ cdef class Scores:
         cdef Py_ssize_t doc
         cdef double score
         cdef uint64_t mask
+        cdef uint16_t cues = QUESTION | INSTRUCTION, found
+        if self.question.asks_when and not self.span_count:
+            cues |= HAS_TIME
+        if self.question.asks_number:
+            cues |= HAS_NUMBER
         for doc in range(self.n):
             if not flags[doc] & ALIVE:
+                self.data[doc] = 0
                 continue
-            score = self.context[doc] + self._session(doc)
+            score = self.columns.context[doc] + session_part(self, doc)
             if self.span_count:
                 score += recipe.time * self._time(doc)
-            if flags[doc] & (HAS_TIME | HAS_NUMBER | QUESTION | INSTRUCTION):
-                score += self._cues(doc)
-            mask = self._mask(doc)
+            found = flags[doc] & cues
+            if found:
+                score += (recipe.when if found & HAS_TIME else 0) + (recipe.number if found & HAS_NUMBER else 0)
+                score -= recipe.question if found & QUESTION else 0
+                score += recipe.instruction * (0.15 + self.columns.words[doc]) if found & INSTRUCTION else 0
+            mask = mask_around(self, doc)
             if mask:
                 score += recipe.coverage * self._coverage(mask)
             self.data[doc] = <float>score
-
-    cdef double _session(self, Py_ssize_t doc) noexcept:
-        cdef int32_t session = self.documents.session[doc]
-        if session < 0:
-            return 0
-        return self.recipe.session * self.sessions[session] * (0.2 + min(1.0, 4 * <double>self.context[doc]))
 
     cdef double _time(self, Py_ssize_t doc) noexcept:
         """Return how near the document's day lies to the asked ones: 1 inside, falling to 0."""
@@ -310,41 +342,17 @@ cdef class Scores:
             return 0
         for s in range(self.span_count):
             gap = max(day - self.spans[s].last, self.spans[s].first - day, 0)
-            best = max(best, 1 - gap / (self.recipe.time_days + 1))
+            best = max(best, 1 - gap / (<double>self.recipe.time_days + 1))
         return best
 
-    cdef double _cues(self, Py_ssize_t doc) noexcept:
-        cdef uint16_t flags = self.documents.flags[doc]
-        cdef double score = 0
-        if self._wanted(doc, HAS_TIME):
-            score += self.recipe.when
-        if self._wanted(doc, HAS_NUMBER):
-            score += self.recipe.number
-        if flags & QUESTION:
-            score -= self.recipe.question
-        if flags & INSTRUCTION:
-            score += self.recipe.instruction * (0.15 + self.cells[doc].words)
-        return score
-
-    cdef uint64_t _mask(self, Py_ssize_t doc) noexcept:
-        """Return which terms the document or a neighbour holds."""
-        cdef const uint16_t* flags = self.documents.flags
-        cdef int32_t after = self.documents.links[doc].after
-        cdef uint64_t mask = self.cells[doc].mask
-        if flags[doc] & TALK:
-            mask |= self.cells[self.documents.links[doc].before].mask
-        if 0 <= after < self.n and flags[after] & TALK:
-            mask |= self.cells[after].mask
-        return mask
-
     cdef double _coverage(self, uint64_t mask) noexcept:
+        """Return the squared share of the question's worth that these terms have."""
         cdef double found = 0
-        cdef int t
         if self.question.ideal <= 0:
             return 0
-        for t in range(self.question.term_count):
-            if mask >> t & 1:
-                found += self.question.terms[t].worth
+        while mask:
+            found += self.question.terms[lowest_bit(mask)].worth
+            mask &= mask - 1
         found /= self.question.ideal
         return found * found
 
@@ -359,3 +367,21 @@ cdef class Scores:
             if doc != last and documents.flags[doc] & ALIVE and self._mentioned(doc):
                 self.data[doc] += self.recipe.mentions
             last = doc
+
+
+cdef inline float session_part(Scores scores, Py_ssize_t doc) noexcept:
+    cdef float context = scores.columns.context[doc]
+    return scores.recipe.session * scores.sessions[scores.documents.session[doc]] * (
+        <float>0.2 + min(<float>1, 4 * context))
+
+
+cdef inline uint64_t mask_around(Scores scores, Py_ssize_t doc) noexcept:
+    """Return which terms the document or a neighbour holds."""
+    cdef const uint16_t* flags = scores.documents.flags
+    cdef const Link* link = &scores.documents.links[doc]
+    cdef uint64_t mask = scores.columns.mask[doc]
+    if flags[doc] & TALK:
+        mask |= scores.columns.mask[link.before]
+    if 0 <= link.after < scores.n and flags[link.after] & TALK:
+        mask |= scores.columns.mask[link.after]
+    return mask

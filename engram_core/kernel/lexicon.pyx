@@ -9,6 +9,7 @@ occurrence, in memory or in time, only once per distinct word.
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
+from engram_core.kernel.analysis cimport language as shared_language
 from engram_core.kernel.growable cimport NONE, enter, find, hashed, mixed, reserve, table_bytes
 
 cdef enum:
@@ -35,7 +36,7 @@ cdef class Lexicon:
     """Words, stems and 4-grams with their postings."""
 
     def __init__(self, str language) -> None:
-        self.language = Language(language)
+        self.language = shared_language(language)
 
     def __dealloc__(self):
         cdef Py_ssize_t i

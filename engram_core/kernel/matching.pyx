@@ -8,7 +8,7 @@ they saturate, and is then scored document by document.
 
 from libc.math cimport log
 from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.string cimport memcmp, memcpy, memset
 
 from engram_core.kernel.documents cimport ALIVE, EXTRA, Lengths, Listing
 from engram_core.kernel.growable cimport NONE, reserve
@@ -36,6 +36,9 @@ cdef class Matching:
 
     def __dealloc__(self):
         free(self.counts)
+        free(self.tally)
+        free(self.word_norms)
+        free(self.gram_norms)
         free(self.touched)
         free(self.session_counts)
         free(self.touched_sessions)
@@ -47,6 +50,11 @@ cdef class Matching:
         cdef Py_ssize_t before = self.counts_capacity
         reserve(<void**>&self.counts, &self.counts_capacity, documents.n, sizeof(uint64_t))
         memset(self.counts + before, 0, (self.counts_capacity - before) * sizeof(uint64_t))
+        before = self.tally_capacity
+        reserve(<void**>&self.tally, &self.tally_capacity, documents.n, sizeof(uint32_t))
+        memset(self.tally + before, 0, (self.tally_capacity - before) * sizeof(uint32_t))
+        reserve(<void**>&self.word_norms, &self.word_norm_capacity, documents.n, sizeof(float))
+        reserve(<void**>&self.gram_norms, &self.gram_norm_capacity, documents.n, sizeof(float))
         reserve(<void**>&self.touched, &self.touched_capacity, documents.n + 1, sizeof(uint32_t))
         before = self.session_capacity
         reserve(<void**>&self.session_counts, &self.session_capacity, documents.session_count, sizeof(uint32_t))
@@ -57,19 +65,39 @@ cdef class Matching:
         memset(self.session_scores, 0, documents.session_count * sizeof(double))
         return 0
 
-    cdef int match(self, Documents documents, Question question, const Recipe* recipe, Cell* cells, float* sessions,
+    cdef int match(self, Documents documents, Question question, const Recipe* recipe, const Columns* to, float* sessions,
                    Scales* scales, list expanded) except -1:
-        """Fill cells (zeroed by the caller) and sessions; name the stems feedback added in expanded."""
+        """Fill the columns (zeroed by the caller) and sessions; name the stems feedback added in expanded."""
         cdef double total
         self._room(documents)
-        self._words(documents, question, recipe, cells, sessions)
-        total = self._grams(documents, question, recipe, cells) if recipe.grams else 0
+        self._norms(documents, recipe)
+        self._words(documents, question, recipe, to, sessions)
+        total = self._grams(documents, question, recipe, to) if recipe.grams else 0
         scales.grams = recipe.grams / total if total else 0
-        total = self._pairs(documents, question, recipe, cells) if recipe.pairs else 0
+        total = self._pairs(documents, question, recipe, to) if recipe.pairs else 0
         scales.pairs = recipe.pairs / total if total else 0
         if recipe.feedback:
-            self._feedback(documents, question, recipe, cells, scales.grams, expanded)
+            self._feedback(documents, question, recipe, to, scales.grams, expanded)
         return 0
+
+    cdef void _norms(self, Documents documents, const Recipe* recipe) noexcept:
+        """Work out what is added to a document's counts before they are divided by themselves."""
+        cdef const Lengths* lengths = documents.lengths
+        cdef double total = documents.lead_total + recipe.body * <double>documents.body_total + \
+            recipe.caption * <double>documents.caption_total
+        cdef float rest = recipe.k1 * (1 - recipe.b), body = recipe.body, caption = recipe.caption
+        cdef float share = <float>(recipe.k1 * recipe.b * documents.live / max(total, 1e-9))
+        cdef float gram_share = <float>(recipe.k1 * recipe.b * documents.live / <double>max(documents.gram_total, 1))
+        cdef Py_ssize_t doc
+        cdef float[4] kind = [recipe.k1, recipe.b, body, caption]
+        if documents.version == self.norms_version and memcmp(kind, self.norms_kind, sizeof(kind)) == 0:
+            return
+        self.norms_version = documents.version
+        memcpy(self.norms_kind, kind, sizeof(kind))
+        for doc in range(documents.n):
+            self.word_norms[doc] = rest + share * (
+                <float>lengths[doc].lead + body * <float>lengths[doc].body + caption * <float>lengths[doc].caption)
+            self.gram_norms[doc] = rest + gram_share * <float>lengths[doc].grams
 
     cdef void _collect(self, Documents documents, uint32_t stem) noexcept:
         """Gather the stem's postings in live documents into counts and touched."""
@@ -90,11 +118,11 @@ cdef class Matching:
             word = lexicon.words[word].next
         self.touched_count = touched
 
-    cdef int _words(self, Documents documents, Question question, const Recipe* recipe, Cell* cells,
+    cdef int _words(self, Documents documents, Question question, const Recipe* recipe, const Columns* to,
                     float* sessions) except -1:
-        cdef double live = documents.live, ideal = 0, most = 0, average
-        cdef double rest = recipe.k1 * (1 - recipe.b), share
+        cdef double live = documents.live, ideal = 0, most = 0
         cdef int t
+        cdef Py_ssize_t i
         cdef Term* term
         cdef uint32_t holding
         for t in range(question.term_count):
@@ -104,16 +132,14 @@ cdef class Matching:
                 term.stem = NONE
             term.worth = <float>(term.weight * idf(live, holding))
             ideal += term.weight * idf(live, holding)
-        average = mean_length(documents, recipe)
-        share = recipe.k1 * recipe.b / average
         for t in range(question.term_count):
             term = &question.terms[t]
             if term.stem == NONE:
                 continue
             self._collect(documents, term.stem)
-            score_words(self, documents, recipe, cells, rest, share,
-                        term.weight * idf(live, documents.lexicon.stems[term.stem].documents) / (ideal or 1),
-                        <uint64_t>1 << t)
+            for i in range(self.touched_count):
+                to.mask[self.touched[i]] |= <uint64_t>1 << t
+            score(self, recipe, <float>(term.worth / (ideal or 1)), to.words)
             if term.weight:
                 self._sessions(documents, recipe, term.weight)
             clear(self)
@@ -149,20 +175,24 @@ cdef class Matching:
             self.session_counts[session] = 0
             self.session_scores[session] += worth * total / (total + rest + share * documents.sessions[session].length)
 
-    cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, Cell* cells) noexcept:
-        """Return the sum of the 4-grams' idf, by which what the cells hold is to be divided."""
+    cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, const Columns* to) noexcept:
+        """Return the sum of the 4-grams' idf, by which what the column holds is to be divided."""
         cdef Lexicon lexicon = documents.lexicon
-        cdef double total = 0, worth, rest = recipe.k1 * (1 - recipe.b)
-        cdef double share = recipe.k1 * recipe.b * documents.live / max(documents.gram_total, 1)
+        cdef double total = 0, worth
+        cdef float share, times
+        cdef uint32_t* tally = self.tally
         cdef Gram* gram
         cdef Word* word
         cdef const Posting* found
         cdef Py_ssize_t touched
         cdef uint32_t w, i, doc
-        cdef int g, count
+        cdef int g, count, alike
         cdef bint all_live = documents.live == documents.n
         for g in range(question.gram_count):
             gram = &lexicon.grams[question.grams[g]]
+            alike = like_grams(lexicon, question, g)
+            if not alike:
+                continue
             touched = 0
             for w in range(gram.n):
                 word = &lexicon.words[gram.words[w]]
@@ -172,22 +202,22 @@ cdef class Matching:
                     count = found[i].lead + found[i].caption
                     if count and (all_live or documents.flags[doc] & ALIVE):
                         self.touched[touched] = doc
-                        touched += self.counts[doc] == 0
-                        self.counts[doc] += count
-            self.touched_count = touched
+                        touched += tally[doc] == 0
+                        tally[doc] += count
             if not touched:
                 continue
-            worth = idf(documents.live, touched)
+            worth = alike * idf(documents.live, touched)
             total += worth
+            share = <float>worth
             for i in range(touched):
                 doc = self.touched[i]
-                cells[doc].grams += <float>(worth * self.counts[doc] / (
-                    self.counts[doc] + rest + share * documents.lengths[doc].grams))
-            clear(self)
+                times = <float>tally[doc]
+                tally[doc] = 0
+                to.grams[doc] += share * times / (times + self.gram_norms[doc])
         return total
 
-    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, Cell* cells) noexcept:
-        """Return the sum of the pairs' idf, by which what the cells hold is to be divided."""
+    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, const Columns* to) noexcept:
+        """Return the sum of the pairs' idf, by which what the column holds is to be divided."""
         cdef Lexicon lexicon = documents.lexicon
         cdef double total = 0, worth
         cdef uint32_t first, second, word, doc
@@ -205,7 +235,7 @@ cdef class Matching:
             while word != NONE:
                 self._neighbours(documents, &lexicon.words[word], first, second,
                                  <uint64_t>1 << question.pairs[p].first | <uint64_t>1 << question.pairs[p].second,
-                                 cells)
+                                 to)
                 word = lexicon.words[word].next
             if not self.touched_count:
                 continue
@@ -213,12 +243,12 @@ cdef class Matching:
             total += worth
             for i in range(self.touched_count):
                 doc = self.touched[i]
-                cells[doc].pairs += <float>(worth * self.counts[doc] / (self.counts[doc] + recipe.k1))
+                to.pairs[doc] += <float>(worth * self.counts[doc] / (self.counts[doc] + recipe.k1))
             clear(self)
         return total
 
     cdef void _neighbours(self, Documents documents, const Word* word, uint32_t first, uint32_t second, uint64_t both,
-                          const Cell* cells) noexcept:
+                          const Columns* to) noexcept:
         """Count where first stands right before second in the leads of the documents that hold the word."""
         cdef const Posting* found = postings(word)
         cdef const Word* words = documents.lexicon.words
@@ -227,7 +257,7 @@ cdef class Matching:
         for i in range(word.n):
             doc = found[i].doc
             # A dead document has no mask; one with a count was met through another word of the stem.
-            if not found[i].lead or cells[doc].mask & both != both or self.counts[doc]:
+            if not found[i].lead or to.mask[doc] & both != both or self.counts[doc]:
                 continue
             listing = &documents.listings[doc]
             before = NONE
@@ -241,17 +271,16 @@ cdef class Matching:
                 self.touched[self.touched_count] = doc
                 self.touched_count += 1
 
-    cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, Cell* cells,
+    cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, const Columns* to,
                        double grams, list expanded) except -1:
         """Add the score of the words typical of the best documents (RM3), the question's own left out."""
         cdef uint32_t[MOST_BEST] best
         cdef double[MOST_BEST] weight
         cdef uint32_t[MOST_EXPANDED] chosen
         cdef double[MOST_EXPANDED] value
-        cdef double total = 0, rest = recipe.k1 * (1 - recipe.b)
-        cdef double share = recipe.k1 * recipe.b / mean_length(documents, recipe), worth
+        cdef double total = 0
         cdef int count = 0, found, i
-        count = best_documents(documents, cells, grams, min(<int>recipe.feedback_documents, MOST_BEST), best, weight)
+        count = best_documents(documents, to, grams, min(<int>recipe.feedback_documents, MOST_BEST), best, weight)
         if not count:
             return 0
         documents.operation += 1
@@ -267,7 +296,7 @@ cdef class Matching:
             total += value[i]
         for i in range(count):
             self._collect(documents, chosen[i])
-            score_feedback(self, documents, recipe, cells, rest, share, value[i] / total)
+            score(self, recipe, <float>(value[i] / total), to.feedback)
             clear(self)
             expanded.append(chosen[i])
         return 0
@@ -306,16 +335,11 @@ cdef class Matching:
 
     cdef int64_t nbytes(self) noexcept:
         return (
-            self.counts_capacity * 8 + self.touched_capacity * 4 + self.session_capacity * 4
+            self.counts_capacity * 8 + self.touched_capacity * 4 + self.tally_capacity * 4
+            + self.word_norm_capacity * 4 + self.gram_norm_capacity * 4 + self.session_capacity * 4
             + self.touched_sessions_capacity * 4 + self.session_scores_capacity * 8
             + self.stem_capacity * 4 + self.value_capacity * 8
         )
-
-
-cdef inline double mean_length(Documents documents, const Recipe* recipe) noexcept:
-    cdef double total = documents.lead_total + recipe.body * <double>documents.body_total + \
-        recipe.caption * <double>documents.caption_total
-    return max(1e-9, total / max(documents.live, 1))
 
 
 cdef inline void clear(Matching matching) noexcept:
@@ -324,46 +348,53 @@ cdef inline void clear(Matching matching) noexcept:
         matching.counts[matching.touched[i]] = 0
 
 
-cdef inline double saturated(uint64_t count, const Lengths* lengths, const Recipe* recipe, double rest,
-                             double share) noexcept nogil:
-    cdef double times = (count & FIELD_MASK) + recipe.body * (count >> BODY_SHIFT) + \
-        recipe.caption * (count >> CAPTION_SHIFT & FIELD_MASK)
-    cdef double length = lengths.lead + recipe.body * lengths.body + recipe.caption * lengths.caption
-    return times / (times + rest + share * length) if times > 0 else 0
+cdef int like_grams(Lexicon lexicon, Question question, int g) noexcept:
+    """Return how many of the question's 4-grams stand in the very words of this one, 0 when an earlier one does.
+
+    Most 4-grams of a rare word stand in no other; their postings are then read once instead of once for each.
+    """
+    cdef const Gram* gram = &lexicon.grams[question.grams[g]]
+    cdef const Gram* other
+    cdef int i, count = 0
+    for i in range(question.gram_count):
+        other = &lexicon.grams[question.grams[i]]
+        if other.n == gram.n and memcmp(other.words, gram.words, gram.n * sizeof(uint32_t)) == 0:
+            if i < g:
+                return 0
+            count += 1
+    return count
 
 
-cdef void score_words(Matching matching, Documents documents, const Recipe* recipe, Cell* cells, double rest,
-                      double share, double worth, uint64_t bit) noexcept:
+cdef void score(Matching matching, const Recipe* recipe, float worth, float* column) noexcept:
+    """Add to the column what the gathered counts are worth."""
     cdef Py_ssize_t i
     cdef uint32_t doc
+    cdef uint64_t count
+    cdef float times, body = recipe.body, caption = recipe.caption
     for i in range(matching.touched_count):
         doc = matching.touched[i]
-        cells[doc].mask |= bit
-        cells[doc].words += <float>(worth * saturated(
-            matching.counts[doc], &documents.lengths[doc], recipe, rest, share))
+        count = matching.counts[doc]
+        times = <float>(count & FIELD_MASK)
+        if count > FIELD_MASK:
+            times += caption * <float>(count >> CAPTION_SHIFT & FIELD_MASK) + body * <float>(count >> BODY_SHIFT)
+        if times > 0:
+            column[doc] += worth * times / (times + matching.word_norms[doc])
 
 
-cdef void score_feedback(Matching matching, Documents documents, const Recipe* recipe, Cell* cells, double rest,
-                         double share, double worth) noexcept:
-    cdef Py_ssize_t i
-    cdef uint32_t doc
-    for i in range(matching.touched_count):
-        doc = matching.touched[i]
-        cells[doc].feedback += <float>(worth * saturated(
-            matching.counts[doc], &documents.lengths[doc], recipe, rest, share))
-
-
-cdef int best_documents(Documents documents, const Cell* cells, double grams, int wanted, uint32_t* best,
+cdef int best_documents(Documents documents, const Columns* to, double grams, int wanted, uint32_t* best,
                         double* weight) noexcept:
     """Find the best documents by words and 4-grams and the share of each in their sum; return how many."""
     cdef Py_ssize_t doc
     cdef double score, total = 0
+    cdef float share = <float>grams, least = 0  # most documents are told from the best by this one comparison
     cdef int count = 0, i
     if wanted < 1:
         return 0
     for doc in range(documents.n):
-        score = cells[doc].words + grams * cells[doc].grams
-        if score <= 0 or (count == wanted and score <= weight[count - 1] + NEAR):
+        if to.words[doc] + share * to.grams[doc] <= least:
+            continue
+        score = to.words[doc] + grams * to.grams[doc]
+        if count == wanted and score <= weight[count - 1] + NEAR:
             continue
         i = count if count < wanted else wanted - 1
         while i > 0 and score > weight[i - 1] + NEAR:
@@ -373,6 +404,8 @@ cdef int best_documents(Documents documents, const Cell* cells, double grams, in
         weight[i] = score
         best[i] = <uint32_t>doc
         count = min(count + 1, wanted)
+        if count == wanted:
+            least = <float>weight[count - 1]
     for i in range(count):
         total += weight[i]
     for i in range(count):

@@ -7,8 +7,8 @@ what is kept. Reasons, sections and kinds are numbers here; their names are the 
 
 from cpython cimport array
 from libc.math cimport pow
-from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.stdlib cimport free, qsort, realloc
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memset
 
 import array
@@ -28,6 +28,7 @@ cdef struct Cand:
     double cue
     double layer_value
     int64_t seq
+    uint64_t fold
     int32_t doc            # -1 for a part of the state
     int32_t layer
     int32_t kind
@@ -37,6 +38,7 @@ cdef struct Cand:
     int32_t miss
     int32_t kept           # the kept form, -1 when omitted
     int32_t shortest
+    int32_t lead           # 1 + the candidate it goes with, 0 when it goes alone
     int32_t cost[8]
     uint8_t forms
     uint8_t pinned
@@ -51,7 +53,9 @@ cdef int by_score(const void* left, const void* right) noexcept nogil:
         return 1 if b.pinned else -1
     if a.score != b.score:
         return 1 if a.score < b.score else -1
-    return 1 if a.seq < b.seq else -1
+    if a.seq != b.seq:
+        return 1 if a.seq < b.seq else -1
+    return 1 if a.layer > b.layer else -1
 
 
 cdef int by_rank(const void* left, const void* right) noexcept nogil:
@@ -113,21 +117,18 @@ cdef class Pool:
         self.n += 1
         return self.n - 1
 
-    def rank(self, int kind, int section, list selections, Py_ssize_t most, double exponent, *, Py_ssize_t cap=-1,
-             int cap_reason=0, bint fold=True, int fold_reason=0, set window=None, int window_reason=0,
-             list elsewhere=None, int other_section=0):
-        """Merge one kind's selections, one a layer or None, keep the best ``most`` and mark duplicates and the cap.
+    def rank(self, int kind, int section, list selections, Py_ssize_t most, double exponent, *, list elsewhere=None,
+             int other_section=0):
+        """Merge one kind's selections, one a layer or None, and keep the best ``most``.
 
-        ``window`` are documents of the first layer shown elsewhere; ``elsewhere`` holds, for each layer, documents that
-        go to ``other_section``, outside the cap. Returns how many are candidates and how many were left out.
+        ``elsewhere`` holds, for each layer, documents that go to ``other_section``. Returns how many are candidates and
+        how many were left out.
         """
         cdef Py_ssize_t whole = 0, i, layer, first = self.n, kept
         cdef Selection selection
         cdef Cand* one
         cdef Entry* entry
         cdef Doc* doc
-        cdef int taken = 0
-        cdef set seen = set()
         for found in selections:
             if found is not None:
                 whole += (<Selection>found).n
@@ -144,7 +145,7 @@ cdef class Pool:
                 one.score, one.relevance, one.recency, one.cue = entry.score, entry.relevance, entry.recency, entry.cue
                 one.importance, one.layer_value, one.seq, one.doc = doc.importance, selection.layer, entry.seq, entry.doc
                 one.layer, one.kind, one.section, one.kept = layer, kind, section, -1
-                one.pinned, one.forms = doc.pinned, doc.forms
+                one.pinned, one.forms, one.fold = doc.pinned, doc.forms, doc.fold
                 one.cost = doc.cost
                 one.rank = entry.score / pow(max(1, doc.cost[0]), exponent) + (PINNED if doc.pinned else 0.0)
                 if elsewhere is not None and entry.doc in elsewhere[layer]:
@@ -154,43 +155,72 @@ cdef class Pool:
         kept = min(whole, most)
         self.n += kept
         self._ties(first)
+        return kept, whole - kept
+
+    def mark(self, Py_ssize_t first, int section, *, Py_ssize_t cap=-1, int cap_reason=0, bint fold=True,
+             int fold_reason=0, set seen=None, Py_ssize_t taken=0):
+        """Mark duplicates and what the cap cuts among the candidates from ``first`` on that are not out yet.
+
+        ``seen`` are folds of texts shown elsewhere, ``taken`` the places that are taken elsewhere. The cap is for
+        ``section`` alone.
+        """
+        cdef Py_ssize_t i
+        cdef Cand* one
+        if seen is None:
+            seen = set()
         for i in range(first, self.n):
             one = &self.items[i]
-            if fold:
-                doc = &(<Selection>selections[one.layer]).table.docs[one.doc]
-                if doc.fold:
-                    if doc.fold in seen:
-                        one.reason = fold_reason
-                        one.place = taken
-                        continue
-                    seen.add(doc.fold)
-            if window is not None and one.layer == 0 and one.doc in window:
-                one.reason = window_reason
-            elif cap >= 0 and one.section == section:
+            one.place = taken + 1
+            if one.reason:
+                continue
+            if fold and one.fold:
+                if one.fold in seen:
+                    one.reason = fold_reason
+                    continue
+                seen.add(one.fold)
+            if one.section == section:
                 taken += 1
-                if taken > cap:
+                if 0 <= cap < taken:
                     one.reason = cap_reason
-            else:
-                taken += 1
-            one.place = taken
-        return kept, whole - kept
+
+    def join(self, Py_ssize_t lead, list others, double exponent):
+        """Let candidates stand and fall together: the lead has the tokens of all, in the order of ``others``' lines."""
+        cdef Cand* first = self._item(lead)
+        cdef Cand* one
+        cdef Py_ssize_t number
+        for number in others:
+            one = self._item(number)
+            one.lead = <int32_t>(lead + 1)
+            first.cost[0] += one.cost[0]
+            first.cost[1] += one.cost[0]
+            first.pinned |= one.pinned
+            first.score = max(first.score, one.score)
+        if first.doc >= 0:
+            first.rank = first.score / pow(max(1, first.cost[0]), exponent) + (PINNED if first.pinned else 0.0)
+            first.forms = 1
+        for number in others:
+            self.items[number].rank = first.rank
 
     cdef int _ties(self, Py_ssize_t first) except -1:
         """Order candidates of equal score by id."""
         cdef Py_ssize_t i = first, j, at
         cdef list run
-        cdef Cand held[256]
+        cdef Cand* held
         while i < self.n - 1:
             j = i + 1
-            while (j < self.n and j - i < 256 and self.items[j].score == self.items[i].score
+            while (j < self.n and self.items[j].score == self.items[i].score
                    and self.items[j].pinned == self.items[i].pinned):
                 j += 1
             if j - i > 1:
                 run = sorted(range(i, j), key=self.id)
+                held = <Cand*>malloc((j - i) * sizeof(Cand))
+                if held == NULL:
+                    raise MemoryError()
                 for at in range(j - i):
                     held[at] = self.items[<Py_ssize_t>run[at]]
                 for at in range(j - i):
                     self.items[i + at] = held[at]
+                free(held)
             i = j
 
     def set_reason(self, Py_ssize_t number, int reason):
@@ -234,7 +264,7 @@ cdef class Pool:
             raise MemoryError()
         self.order, self.ordered = order, 0
         for i in range(self.n):
-            if self.items[i].reason == 0:
+            if self.items[i].reason == 0 and self.items[i].lead == 0:
                 order[self.ordered] = i
                 self.ordered += 1
         sorted_items = self.items
@@ -281,7 +311,7 @@ cdef class Pool:
                 shortest = max(0, one.forms - 2)
             one.shortest = shortest
             for f in range(one.forms):
-                flat.data.as_ints[at] = max(0, one.cost[2 * f], one.cost[2 * f + 1])
+                flat.data.as_ints[at] = max(1, one.cost[2 * f], one.cost[2 * f + 1])
                 at += 1
             section.data.as_ints[i], start.data.as_ints[i + 1] = one.section, at
             last.data.as_ints[i], numbers.data.as_ints[i] = shortest, self.order[i]
@@ -301,7 +331,19 @@ cdef class Pool:
                 one.miss = min(fit.miss(i), 2147483647)
             else:
                 kept.append(numbers.data.as_ints[i])
+        for i in range(self.n):
+            one = &self.items[i]
+            if one.lead:
+                one.kept, one.reason = self.items[one.lead - 1].kept, self.items[one.lead - 1].reason
+                one.miss, one.place = self.items[one.lead - 1].miss, self.items[one.lead - 1].place
         return kept
+
+    def reopen(self, list reasons):
+        """Let in again what an earlier fit left out for one of these reasons."""
+        cdef Py_ssize_t i
+        for i in range(self.n):
+            if self.items[i].reason in reasons:
+                self.items[i].reason = 0
 
     def drop(self, Py_ssize_t number, int reason):
         """Take a kept candidate out again because its text is gone."""
@@ -320,7 +362,7 @@ cdef class Pool:
         cdef Cand* one = self._item(number)
         return {"kind": one.kind, "section": one.section, "layer": one.layer, "doc": one.doc, "seq": one.seq,
                 "kept": one.kept, "score": one.score, "rank": one.rank, "pinned": bool(one.pinned), "reason": one.reason,
-                "place": one.place, "miss": one.miss, "shortest": one.shortest,
+                "place": one.place, "miss": one.miss, "shortest": one.shortest, "lead": one.lead - 1,
                 "signals": (one.relevance, one.recency, one.importance, one.cue, one.layer_value),
                 "costs": [(one.cost[2 * i], one.cost[2 * i + 1]) for i in range(one.forms)]}
 

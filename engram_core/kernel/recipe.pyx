@@ -42,6 +42,8 @@ RECIPE = {
     "number": 0.2,  # holds a number, when the question asks for one
 }
 
+SHARES = frozenset(["b", "session_b"])  # mixtures of two things; more than all of one makes no sense
+
 cdef Recipe defaults
 
 
@@ -53,8 +55,9 @@ cdef int read_recipe(object weights, Recipe* recipe) except -1:
     for name, value in weights.items():
         if name not in RECIPE:
             raise ValueError(f"weights has {name!r}; allowed are {', '.join(sorted(RECIPE))}")
-        if not 0 <= value <= 1000:
-            raise ValueError(f"weights.{name} is {value!r}; it must be a number from 0 to 1000")
+        most = 1 if name in SHARES else 1000
+        if not 0 <= value <= most:
+            raise ValueError(f"weights.{name} is {value!r}; it must be a number from 0 to {most}")
         put(recipe, name, value)
     return 0
 

@@ -31,7 +31,7 @@ cdef struct Entry:         # a memory that may become a candidate
     double cue
     int64_t seq
     int32_t doc
-    int32_t layer
+    int32_t pinned
 
 cdef class Selection:
     cdef Entry* entries    # best first
@@ -47,13 +47,17 @@ cdef class Table:
     cdef List eligible[5]
     cdef List timed[5]
     cdef Py_ssize_t stale[5]
+    cdef Py_ssize_t pins[5]            # pinned ones among the eligible
     cdef Py_ssize_t counts[5][8]
     cdef List pool
     cdef public Py_ssize_t live
 
+    cdef int _place(self, List* list, int32_t number) except -1
+    cdef int _choose(self, List* chosen, Selection selection, subset, int kind) except -1
     cdef int _set_costs(self, Doc* doc, costs) except -1
     cdef void _compact(self, int kind) noexcept
     cdef Doc* _doc(self, Py_ssize_t number) except NULL
-    cdef double _cue(self, Doc* doc, List* wanted, int ncues, bint ranged, long long start, long long end) noexcept
+    cdef double _cue(self, Doc* doc, List* wanted, int ncues, bint ranged, long long start, long long end,
+                     bint moments) noexcept
     cdef int _account(self, Selection selection, int kind, bint part, long long now, bint moments, long long oldest,
                       groups, Py_ssize_t dated, Py_ssize_t old, Py_ssize_t other) except -1

@@ -34,4 +34,5 @@ class Table:
     def select(self, kind: int, k: int, *, now: int, weights: tuple[float, ...], half_life: float, layer: float,
                scores: Scores | None = ..., cues: Sequence[int] = ..., ncues: int = ...,
                range_: tuple[int, int] | None = ..., groups: Collection[int] | None = ...,
-               subset: Sequence[int] | None = ..., moments: bool = ..., oldest: int = ...) -> Selection: ...
+               subset: Sequence[int] | None = ..., moments: bool = ..., oldest: int = ...,
+               whole: bool = ...) -> Selection: ...

@@ -3,13 +3,15 @@
 
 A memory is a *document* with the number that the owner's TextIndex gave it. ``select`` finds the best of a kind by the
 weighted sum of its signals and touches, without a query, only the newest; with one, each memory's text score once.
+A kind's memories are kept in the order of their seq, however often one was changed, so that "the newest" does not
+depend on whether the table was kept up to date or made afresh.
 Driven by recall/index.py; a plain-Python twin lives in the tests.
 """
 
 from libc.math cimport exp2
 from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
-from libc.string cimport memset
+from libc.string cimport memmove, memset
 
 from engram_core.kernel.index cimport Scores
 
@@ -35,6 +37,8 @@ cdef int push(List* list, int32_t value) except -1:
 
 
 cdef bint worse(Entry* a, Entry* b) noexcept nogil:
+    if a.pinned != b.pinned:
+        return a.pinned < b.pinned
     return a.score < b.score or (a.score == b.score and a.seq < b.seq)
 
 
@@ -93,6 +97,7 @@ cdef class Table:
         memset(self.eligible, 0, sizeof(self.eligible))
         memset(self.timed, 0, sizeof(self.timed))
         memset(self.stale, 0, sizeof(self.stale))
+        memset(self.pins, 0, sizeof(self.pins))
         memset(self.counts, 0, sizeof(self.counts))
         memset(&self.pool, 0, sizeof(self.pool))
 
@@ -135,18 +140,33 @@ cdef class Table:
         doc.kind, doc.status, doc.alive, doc.pinned = kind, status, 1, pinned
         doc.seq, doc.ts, doc.start, doc.end = seq, ts, start, end
         doc.importance, doc.group, doc.fold = importance, group, fold
-        doc.cues, doc.ncues = <int32_t>self.pool.n, <int32_t>len(cues)
-        for cue in cues:
+        doc.cues = <int32_t>self.pool.n
+        for cue in dict.fromkeys(cues):
             push(&self.pool, cue)
+        doc.ncues = <int32_t>self.pool.n - doc.cues
         self._set_costs(doc, costs)
         self.counts[kind][status] += 1
         self.live += 1
         if status == 0:
-            push(&self.eligible[kind], <int32_t>self.n)
+            self.pins[kind] += pinned
+            self._place(&self.eligible[kind], <int32_t>self.n)
             if start != NEVER_MS or end != ALWAYS_MS:
                 push(&self.timed[kind], <int32_t>self.n)
         self.n += 1
         return self.n - 1
+
+    cdef int _place(self, List* list, int32_t number) except -1:
+        """Put the document where its seq belongs: at the end, but for one that was changed."""
+        cdef int64_t seq = self.docs[number].seq
+        cdef Py_ssize_t at
+        push(list, number)
+        at = list.n - 1
+        while at and self.docs[list.items[at - 1]].seq > seq:
+            at -= 1
+        if at < list.n - 1:
+            memmove(&list.items[at + 1], &list.items[at], (list.n - 1 - at) * sizeof(int32_t))
+            list.items[at] = number
+        return 0
 
     cdef int _set_costs(self, Doc* doc, costs) except -1:
         cdef int at = 0
@@ -165,6 +185,7 @@ cdef class Table:
         self.live -= 1
         doc.alive = 0
         if doc.status == 0:
+            self.pins[doc.kind] -= doc.pinned
             self.stale[doc.kind] += 1
             if self.stale[doc.kind] * 2 > self.eligible[doc.kind].n:
                 self._compact(doc.kind)
@@ -199,7 +220,10 @@ cdef class Table:
 
     def set_pinned(self, Py_ssize_t number, bint pinned):
         """Mark the memory as pinned or not."""
-        self._doc(number).pinned = pinned
+        cdef Doc* doc = self._doc(number)
+        if doc.status == 0:
+            self.pins[doc.kind] += <int>pinned - <int>doc.pinned
+        doc.pinned = pinned
 
     def about(self, Py_ssize_t number):
         """Return (kind, seq, ts, status, pinned, fold, group, start, end, importance) of a memory."""
@@ -215,23 +239,23 @@ cdef class Table:
         """Return how many memories of the kind have each status."""
         return [self.counts[kind][status] for status in range(8)]
 
-    def select(self, int kind, int k, *, long long now, tuple weights, double half_life, double layer,
+    def select(self, int kind, Py_ssize_t k, *, long long now, tuple weights, double half_life, double layer,
                Scores scores=None, cues=(), int ncues=0, range_=None, groups=None, subset=None, bint moments=False,
-               long long oldest=NEVER):
-        """Return the best ``k`` eligible memories of the kind.
+               long long oldest=NEVER, bint whole=False):
+        """Return the best ``k`` eligible memories of the kind, pinned ones before all others.
 
         ``weights`` are those of the five signals; ``half_life`` in ms; ``layer`` the layer signal's value. ``scores`` of the
         text index make the relevance. ``cues`` are the ids and ``ncues`` the number of all cues asked for, with the
         time range ``range_`` as one of them. ``groups`` allows only memories of these groups, ``subset`` only these
         documents, ``oldest`` only what did not end before. ``moments``: the kind's start and end are when it happened,
-        not when it is valid. Without scores and cues only the newest ``k`` are looked at.
+        not when it is valid. Without scores and cues only the newest ``k`` and the pinned ones are looked at, unless
+        ``whole``. Of equal scores the newer wins.
         """
-        cdef Py_ssize_t i2
         cdef double w_rel = weights[0], w_rec = weights[1], w_imp = weights[2], w_cue = weights[3], w_lay = weights[4]
-        cdef double most = w_rec + w_imp + w_cue + w_lay * layer, rel, rec, cue, total
-        cdef bint ranked = scores is not None or ncues > 0, full, grouped = groups is not None
+        cdef double rel, rec, cue, total
+        cdef bint ranked = scores is not None or ncues > 0 or whole, full = False, grouped = groups is not None
         cdef const float* raw = NULL
-        cdef Py_ssize_t raw_n = 0, i, count, dated = 0, old = 0, other = 0, n = 0
+        cdef Py_ssize_t raw_n = 0, i, at, count, dated = 0, old = 0, other = 0, n = 0, pins = 0
         cdef int32_t number
         cdef Doc* doc
         cdef Selection selection = Selection()
@@ -240,6 +264,8 @@ cdef class Table:
         cdef long long range_start = NEVER_MS, range_end = ALWAYS_MS
         cdef Entry entry
         cdef Entry* heap
+        if k < 1:
+            raise ValueError(f"k is {k}; it must be at least 1")
         memset(&chosen, 0, sizeof(List))
         memset(&wanted, 0, sizeof(List))
         selection.table, selection.layer = self, layer
@@ -248,30 +274,21 @@ cdef class Table:
         if range_ is not None:
             range_start, range_end = range_
         count = self.eligible[kind].n
-        if subset is not None:
-            for number in subset:
-                if 0 <= number < self.n and self.docs[number].alive:
-                    selection.total += 1
-                    if self.docs[number].status == 0:
-                        push(&chosen, number)
-                    else:
-                        name = self.docs[number].status
-                        selection.filtered[name] = selection.filtered.get(name, 0) + 1
-            items, count = chosen.items, chosen.n
-        for number in cues:
-            push(&wanted, number)
-        heap = selection.entries = <Entry*>malloc(max(1, min(k, count)) * sizeof(Entry))
-        if heap == NULL:
-            free(chosen.items)
-            free(wanted.items)
-            raise MemoryError()
-        entry.layer = 0
         try:
+            if subset is not None:
+                self._choose(&chosen, selection, subset, kind)
+                items, count = chosen.items, chosen.n
+            for number in cues:
+                push(&wanted, number)
+            heap = selection.entries = <Entry*>malloc(max(1, min(k, count)) * sizeof(Entry))
+            if heap == NULL:
+                raise MemoryError()
             for i in range(count - 1, -1, -1):
                 number = items[i]
                 doc = &self.docs[number]
                 if not doc.alive:
                     continue
+                pins += doc.pinned
                 if not moments and (doc.start > now or doc.end < now):
                     dated += 1
                     continue
@@ -281,26 +298,30 @@ cdef class Table:
                 if grouped and doc.group not in groups:
                     other += 1
                     continue
-                full = n == k
+                if full and not ranked and not doc.pinned:
+                    if subset is None and pins == self.pins[kind]:
+                        break
+                    continue
                 rel = 0.0
                 if raw != NULL and number < raw_n and raw[number] > 0:
                     rel = raw[number]
                     rel = rel / (1.0 + rel)
-                if full and w_rel * rel + most <= heap[0].score:
-                    continue
+                if full and doc.pinned <= heap[0].pinned and (
+                        doc.pinned < heap[0].pinned
+                        or w_rel * rel + w_rec + w_imp + w_cue + w_lay * layer <= heap[0].score):
+                    continue  # whatever its other signals are
                 rec = 1.0 if doc.ts >= now or half_life <= 0 else exp2((<double>(doc.ts - now)) / half_life)
-                cue = self._cue(doc, &wanted, ncues, range_ is not None, range_start, range_end) if ncues else 0.0
+                cue = self._cue(doc, &wanted, ncues, range_ is not None, range_start, range_end, moments) if ncues else 0.0
                 total = w_rel * rel + w_rec * rec + w_imp * doc.importance + w_cue * cue + w_lay * layer
                 entry.score, entry.relevance, entry.recency, entry.cue = total, rel, rec, cue
-                entry.seq, entry.doc = doc.seq, number
+                entry.seq, entry.doc, entry.pinned = doc.seq, number, doc.pinned
                 if not full:
                     heap[n] = entry
                     n += 1
-                    if n == k:
-                        if not ranked:
-                            break
-                        for i2 in range(n // 2 - 1, -1, -1):
-                            sift(heap, n, i2)
+                    full = n == k
+                    if full:
+                        for at in range(n // 2 - 1, -1, -1):
+                            sift(heap, n, at)
                 elif worse(&heap[0], &entry):
                     heap[0] = entry
                     sift(heap, n, 0)
@@ -312,7 +333,21 @@ cdef class Table:
         self._account(selection, kind, subset is not None, now, moments, oldest, groups, dated, old, other)
         return selection
 
-    cdef double _cue(self, Doc* doc, List* wanted, int ncues, bint ranged, long long start, long long end) noexcept:
+    cdef int _choose(self, List* chosen, Selection selection, subset, int kind) except -1:
+        """Collect the eligible among some documents by their seq, and count the others."""
+        cdef Py_ssize_t number
+        for number in subset:
+            if 0 <= number < self.n and self.docs[number].alive and self.docs[number].kind == kind:
+                selection.total += 1
+                if self.docs[number].status == 0:
+                    self._place(chosen, <int32_t>number)
+                else:
+                    name = self.docs[number].status
+                    selection.filtered[name] = selection.filtered.get(name, 0) + 1
+        return 0
+
+    cdef double _cue(self, Doc* doc, List* wanted, int ncues, bint ranged, long long start, long long end,
+                     bint moments) noexcept:
         cdef int hits = 0, i, at
         cdef long long first = doc.ts, last = doc.ts
         for i in range(doc.ncues):
@@ -321,9 +356,9 @@ cdef class Table:
                     hits += 1
                     break
         if ranged:
-            if doc.start != NEVER_MS:
+            if doc.start != NEVER_MS:  # with an open end, what happened is a moment and what holds lasts
                 first = doc.start
-                last = doc.end if doc.end != ALWAYS_MS else doc.start
+                last = doc.start if moments and doc.end == ALWAYS_MS else doc.end
             if first <= end and last >= start:
                 hits += 1
         return <double>min(hits, ncues) / ncues

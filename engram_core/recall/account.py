@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from engram_core.recall.budget import read_lines
+from engram_core.recall.budget import LINE_COLUMN, read_lines
 from engram_core.recall.candidates import CANDIDATE_KINDS, REASON, REASONS, SECTIONS
-from engram_core.recall.gather import CAPS, Gathered, allowed_insights
+from engram_core.recall.gather import CAPS, SECTION_OF_KIND, Gathered, allowed_insights, filter_name, select
+from engram_core.recall.index import KINDS
+from engram_core.recall.items import short_forms
 from engram_core.recall.signals import SIGNALS
 from engram_core.values import dump_json, format_time
 
@@ -38,6 +40,8 @@ def explanation(packet: Composed, reads: Reads, *, memory_id: str | None = None)
     rank = {number: at for at, number in enumerate(order, 1)}
     rows = [_row(packet, number, accounts[number], rank[number]) for number in numbers
             if memory_id in (None, pool.id(number))]
+    if memory_id is not None and not rows:
+        rows = row_on_demand(found, reads, memory_id)
     return {
         "schema": "engram.explain/1", "build_id": packet.build_id, "generated_at": format_time(question.now_ms),
         "scope": question.scope._asdict(), "purpose": question.request.purpose, "query": question.request.query,
@@ -79,14 +83,30 @@ def _row(packet: Composed, number: int, one: dict[str, Any], rank: int) -> dict[
             scores = found.scores[one["layer"]]
             row["relevance"] = {name: round(value, 6) for name, value in scores.parts(one["doc"]).items() if value}
             row["matched"] = scores.matched(one["doc"])
-    names = [name for name, _ in forms] + [f"short{at}" for at in range(len(forms), len(one["costs"]))]
+    line = _own_line(found, number)
+    if line and one["doc"] >= 0 and kind != "event" and len(forms) < len(one["costs"]):
+        forms = [*forms, *short_forms(kind, json.loads(line))]  # a memory kept in full has its other forms unread
+    names = [name for name, _ in forms]
     row["tokens"] = {name: max(pair) for name, pair in zip(names, one["costs"], strict=False)}
     kept = one["kept"]
     row["outcome"] = "omitted" if kept < 0 else "kept" if kept == 0 else f"degraded:{names[kept]}"
     row["reason"], row["miss"] = REASONS[one["reason"]], _miss(packet, one)
-    row["used_tokens"] = max(one["costs"][kept]) if kept >= 0 else 0
-    row["text"] = _text(kind, forms[0][1])[:_TEXT_CHARS] if forms else ""
+    row["used_tokens"] = max(one["costs"][kept]) if kept >= 0 and one["lead"] < 0 else 0
+    row["text"] = _text(kind, line)[:_TEXT_CHARS] if line else ""
+    lead = one["lead"] if one["lead"] >= 0 else number
+    if lead in found.units:  # a tool call and its results; the tokens are the lead's
+        row["unit"] = {"lead": found.pool.id(lead), "ids": [found.pool.id(member) for member in found.units[lead]]}
     return row
+
+
+def _own_line(found: Gathered, number: int) -> str:
+    """Return a candidate's own full line, out of those of its unit when it leads one."""
+    forms = found.forms.get(number)
+    if not forms:
+        return ""
+    unit = found.units.get(number)
+    lines: list[str] = forms[0][1].split(",\n") if unit else [forms[0][1]]
+    return lines[unit.index(number)] if unit and len(lines) == len(unit) else lines[0]
 
 
 def _layer(found: Gathered, kind: str, one: dict[str, Any]) -> str:
@@ -119,3 +139,48 @@ def _text(kind: str, line: str) -> str:
         if name in value:
             return str(value[name]) if type(value[name]) is str else dump_json(value[name])
     return line
+
+
+# Memories that are no candidates -----------------------------------------------------------------------------------
+
+
+def row_on_demand(found: Gathered, reads: Reads, memory_id: str) -> list[dict[str, Any]]:
+    """Return the rows of what has this id but is no candidate: what excluded it, or how far down it is."""
+    rows = []
+    for at, (level, index) in enumerate(found.layers):
+        for doc, id_ in enumerate(index.ids):
+            if id_ == memory_id and index.table.alive(doc):
+                rows.append(_missed(found, reads, at, level, doc))
+    return rows
+
+
+def _missed(found: Gathered, reads: Reads, at: int, level: str, doc: int) -> dict[str, Any]:
+    index = found.layers[at][1]
+    about = index.table.about(doc)
+    kind = KINDS[about[0]]
+    alone = select(found, kind, at, most=1, subset=[doc])
+    costs = index.table.costs(doc)
+    row: dict[str, Any] = {"kind": kind, "id": index.ids[doc], "section": SECTION_OF_KIND[kind], "layer": level, "rank": 0,
+                           "score": 0.0, "pinned": about[4], "tokens": {"full": max(costs[0])} if costs else {},
+                           "outcome": "omitted", "reason": "not_for_purpose", "miss": "", "used_tokens": 0}
+    if alone.docs:
+        row["score"] = round(alone.scores[0], 6)
+        row["signals"] = {name: {"value": round(value, 6), "weight": round(weight, 6)} for name, value, weight
+                          in zip(SIGNALS, alone.signals[0], found.weights[kind], strict=True)}
+        if not any(found.counts[kind]["filtered"].get(name) for name in ("not_for_purpose", "no_query")):
+            order = select(found, kind, at, most=max(1, index.table.live)).docs
+            row["rank"] = order.index(doc) + 1 if doc in order else len(order) + 1
+            row["reason"] = "not_ranked"
+            row["miss"] = f"rank {row['rank']} of {found.question.policy.max_total_candidates}"
+        elif found.counts[kind]["filtered"].get("no_query"):
+            row["reason"] = "no_query"
+    elif alone.filtered:
+        row["reason"] = filter_name(kind, next(iter(alone.filtered)))
+    else:
+        row["reason"] = "other_run"
+    if found.scores:
+        row["relevance"] = {name: round(value, 6) for name, value in found.scores[at].parts(doc).items() if value}
+        row["matched"] = found.scores[at].matched(doc)
+    lines = reads.memories(kind, index.owner, (LINE_COLUMN[kind],), [about[1]])
+    row["text"] = _text(kind, lines[0][0])[:_TEXT_CHARS] if lines and lines[0][0] else ""
+    return row

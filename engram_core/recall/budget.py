@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from engram_core import layout
 from engram_core.errors import BudgetTooSmall
 from engram_core.kernel.fit import BUDGET_SECTION, BUDGET_TOTAL, MAX_ITEMS, Fit
-from engram_core.recall.candidates import CANDIDATE_KINDS, INSIGHT_ARRAY, KIND, REASON, REFERRING, SECTIONS, Kept
+from engram_core.recall.candidates import CANDIDATE_KINDS, INSIGHT_ARRAY, KIND, REASON, REFERRING, SECTION, SECTIONS, Kept
 from engram_core.recall.forms import quote_sentences
 from engram_core.recall.gather import Gathered
 from engram_core.recall.index import KINDS
@@ -27,6 +27,10 @@ CUT_TOKENS = 100
 """A quote longer than this has a shorter form: the sentences that matter."""
 CUT_EVERY = 150
 """One of the best long quotes is cut for so many tokens of the budget: no more could be used, and each costs a read."""
+CUT_CHARS = 200_000
+"""A longer text has no shorter form: finding its sentences would hold up everyone else."""
+_LEAST_QUOTE = 12
+"""No quote takes fewer tokens, so with less than this left no further one is cut."""
 LINE_COLUMN = {"event": "line", "fact": "body", "episode": "body", "procedure": "body", "insight": "body"}
 
 
@@ -37,8 +41,9 @@ class Counter:
         self.tokenizer, self.form = tokenizer, form
         self._seen: dict[tuple[str, str], tuple[int, int]] = {}
         self._headings: dict[str, int] = {}
-        empty = layout.document({}, '""', {})
-        self.skeleton = tokenizer.count(empty) if form == "json" else 0
+        self.empty = {allows: tokenizer.count(layout.document({}, '""', {}, allow_insights=allows)) if form == "json" else 0
+                      for allows in (False, True)}
+        self.skeleton = max(self.empty.values())
         self.wrapper = 0 if form == "json" else tokenizer.count(layout.OPENING) + tokenizer.count(layout.CLOSING)
 
     def heading(self, section: str) -> int:
@@ -69,12 +74,12 @@ class Counter:
             if array_ == "rolling_summary":
                 extra = count(layout.summary_line(line)) - count(layout.summary_line('""'))
                 return extra, extra
-            return count(line + ",\n"), count(line + "\n")
+            return count(line + ",\n"), count(line + "\n")  # of several lines as well: all but the last end in ",\n"
         if array_ == "working_state":
             whole = sum(count(layout.text_item("working_state", (name, json.loads(value)), self.form))
                         for name, value in json.loads(line).items() if name != "state_version")
         else:
-            whole = count(layout.text_item(array_, json.loads(line), self.form))
+            whole = sum([count(layout.text_item(array_, json.loads(one), self.form)) for one in line.split(",\n")])
         return whole, whole
 
 
@@ -99,15 +104,14 @@ _FIT_REASONS[MAX_ITEMS] = REASON["max_items"]
 def spend(found: Gathered, counter: Counter, reads: Reads) -> Spent:
     """Choose what is kept and in which form; raise BudgetTooSmall when not even the empty packet fits."""
     question, pool = found.question, found.pool
-    budget = question.request.budget.max_tokens or UNLIMITED
+    budget = UNLIMITED if question.room is None else question.room
     if budget < counter.skeleton:
-        raise BudgetTooSmall(
-            f"budget.max_tokens is {budget}; the empty packet alone takes {counter.skeleton} tokens in {counter.form}",
-            hint=f"give at least {counter.skeleton}, or take --format text")
-    _complete_costs(found, counter, reads)
+        raise too_small(question.request.budget.max_tokens, counter, 1 if question.part == "all" else 2)
     limits = {str(name): tokens for name, tokens in question.request.budget.per_section.items()}
     if "insight" in limits:
         limits["insights"] = min(limits.pop("insight"), limits.get("insights", UNLIMITED))
+    room = min(budget - counter.skeleton, limits.get("key_quotes", UNLIMITED))
+    uncut = _complete_costs(found, counter, reads, room)
     spent = Spent(counter, budget, {}, limits)
     table, rules = [], []
     for name in SECTIONS:
@@ -116,13 +120,27 @@ def spend(found: Gathered, counter: Counter, reads: Reads) -> Spent:
         most = -1 if rule is None or rule.max_items is None else rule.max_items
         table.append((spent.shares[name], limits.get(name, -1), most, counter.heading(name)))
         rules.append(_RULES[rule.max_form] if rule else 1)
-    *arrays, numbers = pool.arrays(rules, REFERRING)
-    fit = Fit(table, *arrays, wrapper=counter.wrapper)
-    fit.run(min(budget - counter.skeleton, UNLIMITED))
+    while True:
+        *arrays, numbers = pool.arrays(rules, REFERRING)
+        fit = Fit(table, *arrays, wrapper=counter.wrapper)
+        fit.run(min(budget - counter.skeleton, UNLIMITED))
+        kept = pool.settle(fit, numbers, _FIT_REASONS)
+        left = min(budget - counter.skeleton - fit.used, room - fit.section_used[SECTION["key_quotes"]])
+        if True:
+            break
+        pool.reopen(_FIT_REASONS)
     spent.caps = dict(zip(SECTIONS, fit.section_caps, strict=True))
-    spent.kept = [kept_candidate(found, number) for number in pool.settle(fit, numbers, _FIT_REASONS)]
+    spent.kept = [kept_candidate(found, number) for number in kept]
     spent.left = budget - counter.skeleton - fit.used
     return spent
+
+
+def too_small(budget: int, counter: Counter, parts: int) -> BudgetTooSmall:
+    """Return the error for a budget that does not even hold the skeleton of each part of the prompt."""
+    least = parts * counter.skeleton
+    what = "the empty packet alone takes" if parts == 1 else "its stable and volatile parts take, when empty,"
+    return BudgetTooSmall(f"budget.max_tokens is {budget}; {what} {least} tokens in {counter.form}",
+                          hint=f"give at least {least}, or take --format text")
 
 
 def kept_candidate(found: Gathered, number: int) -> Kept:
@@ -132,23 +150,45 @@ def kept_candidate(found: Gathered, number: int) -> Kept:
                 score, pinned)
 
 
-def _complete_costs(found: Gathered, counter: Counter, reads: Reads) -> None:
-    """Give every candidate the tokens of its forms in this layout, and long quotes a shorter form."""
+def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) -> list[int]:
+    """Give every candidate the tokens of its forms in this layout, and the best long quotes shorter forms.
+
+    Returns the long quotes that have none yet, the best first.
+    """
     pool = found.pool
     indexed = counter.form == "json" and found.layers[0][1].tokenizer_name == counter.tokenizer.name
-    for number, forms in found.forms.items():
-        pool.set_costs(number, [counter.item(found.arrays[number], line) for _, line in forms])
-    budget = found.question.request.budget.max_tokens
-    long = pool.longer(KIND["event"], CUT_TOKENS, max(6, budget // CUT_EVERY)) if budget else []
-    ranked = long if indexed else [one for one in pool.active() if one not in found.forms]
-    read_lines(ranked, reads, found)
-    for number in long:
+    for number, forms in list(found.forms.items()):
+        costs = [counter.item(found.arrays[number], line) for _, line in forms]
+        pool.set_costs(number, costs)
+        if costs[0][0] <= 0 and counter.form != "json":
+            pool.set_reason(number, REASON["nothing_to_show"])
+    if not indexed:
+        ranked = [one for one in pool.active() if one not in found.forms]
+        read_lines(ranked, reads, found)
+        _set_costs(found, ranked, counter)
+    if room >= UNLIMITED // 2:
+        return []
+    long = pool.longer(KIND["event"], CUT_TOKENS, pool.n)
+    batch = max(6, room // CUT_EVERY)
+    _cut_quotes(found, long[:batch], counter, reads)
+    return long[batch:]
+
+
+def _set_costs(found: Gathered, numbers: list[int], counter: Counter) -> None:
+    for number in numbers:
         if number in found.forms:
-            _cut_quote(found, number, counter)
-    for number in ranked:
-        if number in found.forms and (not indexed or number in long):
             array = found.arrays.get(number) or array_of(found, number)
-            pool.set_costs(number, [counter.item(array, line) for _, line in found.forms[number]])
+            found.pool.set_costs(number, [counter.item(array, line) for _, line in found.forms[number]])
+
+
+def _cut_more(found: Gathered, counter: Counter, reads: Reads, uncut: list[int], left: int) -> bool:
+    """Cut more of the long quotes that were left out, if there is room for one; tell whether there is."""
+    out = [number for number in uncut if found.pool.brief(number)[5] < 0] if left >= _LEAST_QUOTE else []
+    del out[max(6, left // _LEAST_QUOTE // 4):]
+    for number in out:
+        uncut.remove(number)
+    _cut_quotes(found, out, counter, reads)
+    return bool(out)
 
 
 def array_of(found: Gathered, number: int) -> str:
@@ -161,31 +201,66 @@ def array_of(found: Gathered, number: int) -> str:
 
 def read_lines(numbers: list[int], reads: Reads, found: Gathered) -> None:
     """Fetch the lines of ranked candidates and make all their forms; one that was forgotten meanwhile is dropped."""
-    groups: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+    groups: dict[tuple[int, int], list[tuple[int, int, int, int]]] = {}
+    wanted: dict[int, None] = {}
     for number in numbers:
         if number not in found.forms:
-            kind, _, layer, _, seq, form, *_ = found.pool.brief(number)
-            groups.setdefault((layer, kind), []).append((number, seq, form))
+            wanted.update(dict.fromkeys(found.units.get(number, (number,))))
+    for number in wanted:
+        kind, _, layer, doc, seq, form, *_ = found.pool.brief(number)
+        line = found.layers[layer][1].lines.get(doc)
+        if line is None:
+            groups.setdefault((layer, kind), []).append((number, doc, seq, form))
+        else:
+            _set_forms(found, number, KINDS[kind], line, form)
     for (layer, kind_number), members in groups.items():
         name = KINDS[kind_number]
-        owner = found.layers[layer][1].owner
-        lines: dict[int, str] = dict(reads.memories(name, owner, ("seq", LINE_COLUMN[name]), [seq for _, seq, _ in members]))
-        for number, seq, form in members:
+        index = found.layers[layer][1]
+        lines: dict[int, str] = dict(reads.memories(name, index.owner, ("seq", LINE_COLUMN[name]),
+                                                    [seq for _, _, seq, _ in members]))
+        for number, doc, seq, form in members:
             line = lines.get(seq)
             if line is None:
                 found.pool.drop(number, REASON["forgotten"])
                 continue
-            found.forms[number] = [("full", line)]
-            if form != 0 and name != "event":
-                found.forms[number] += short_forms(name, json.loads(line))
+            index.lines.put(doc, line)
+            _set_forms(found, number, name, line, form)
+    for number in wanted:
+        if number in found.units:
+            said = [found.forms[one][0][1] for one in found.units[number] if one in found.forms]
+            found.forms[number] = [("full", ",\n".join(said))]
 
 
-def _cut_quote(found: Gathered, number: int, counter: Counter) -> None:
-    """Add the sentences that matter, and a bare reference, to the forms of a long quote."""
+def _set_forms(found: Gathered, number: int, kind: str, line: str, form: int) -> None:
+    found.forms[number] = [("full", line)]
+    if form != 0 and kind != "event":
+        found.forms[number] += short_forms(kind, json.loads(line))
+
+
+def _cut_quotes(found: Gathered, numbers: list[int], counter: Counter, reads: Reads) -> None:
+    """Add the sentences that matter, and a bare reference, to the forms of long quotes."""
+    read_lines(numbers, reads, found)
+    for number in numbers:
+        if number not in found.forms:
+            continue
+        unit = found.units.get(number, [number])
+        lines = found.forms[number][0][1].split(",\n")
+        forms = [_cut_quote(found, one, line, counter) for one, line in zip(unit, lines, strict=True)]
+        if any(form is not None for form in forms):
+            for at, name in enumerate(("sentences", "reference")):
+                cut = [line if form is None else form[at] for line, form in zip(lines, forms, strict=True)]
+                found.forms[number].append((name, ",\n".join(cut)))
+    _set_costs(found, numbers, counter)
+
+
+def _cut_quote(found: Gathered, number: int, line: str, counter: Counter) -> tuple[str, str] | None:
+    """Return a quote's sentences that matter and its bare reference, None when it cannot be made shorter."""
+    if len(line) > CUT_CHARS:
+        return None
     _, _, layer, doc, *_ = found.pool.brief(number)
-    quote = json.loads(found.forms[number][0][1])
+    quote = json.loads(line)
     matched = found.scores[layer].matched(doc) if found.scores else []
     cut = quote_sentences(quote["quote"], matched, CUT_TOKENS, counter.tokenizer.count)
-    if cut and cut != quote["quote"]:
-        found.forms[number] += [("sentences", dump_json({**quote, "quote": cut})),
-                                ("reference", dump_json({**quote, "quote": ""}))]
+    if not cut or cut == quote["quote"]:
+        return None
+    return dump_json({**quote, "quote": cut}), dump_json({**quote, "quote": ""})

@@ -27,7 +27,7 @@ def moment(value: Any, clock_ms: int) -> int:
     """Return the moment a request is for; the clock's when it names none."""
     if value is None:
         return clock_ms
-    return check_ms("now", value) if type(value) is int else parse_time("now", value)
+    return check_ms("request.now", value) if type(value) is int else parse_time("request.now", value)
 
 
 def make_question(scope: Scope, request: PacketRequest, policy: Policy, now_ms: int, canonical: str) -> Question:
@@ -41,12 +41,13 @@ def make_question(scope: Scope, request: PacketRequest, policy: Policy, now_ms: 
     if request.cues.time_range is not None:
         start, end = request.cues.time_range.bounds()
         span = (-(1 << 62) if start is None else start, 1 << 62 if end is None else end)
-    return Question(scope, request, policy, purpose, now_ms, words, bool(words), span, canonical)
+    room = request.budget.max_tokens or None
+    return Question(scope, request, policy, purpose, now_ms, words, bool(words), span, canonical, room)
 
 
 def build_packet(question: Question, reads: Reads, cache: IndexCache, counter: Counter, *,
-                 exclude: Taken = frozenset()) -> Composed:
-    """Gather, spend and compose."""
+                 exclude: Taken | None = None) -> Composed:
+    """Gather, spend and compose; what is excluded is in the stable part already."""
     found = gather(question, reads, cache, exclude)
     spent = spend(found, counter, reads)
     return compose(found, spent, reads, _build_id(question, [(level, one.revision) for level, one in found.layers], counter))
@@ -54,6 +55,5 @@ def build_packet(question: Question, reads: Reads, cache: IndexCache, counter: C
 
 def _build_id(question: Question, revisions: list[tuple[str, int]], counter: Counter) -> str:
     text = "\x00".join((*question.scope, question.canonical, str(revisions), question.policy.digest, str(question.now_ms),
-                        str(question.request.budget.max_tokens), counter.tokenizer.name, counter.form, str(question.still),
-                        __version__))
+                        str(question.room), counter.tokenizer.name, counter.form, question.part, __version__))
     return "b_" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()

@@ -7,12 +7,13 @@ out a second time.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Any
 
 from engram_core import layout
 from engram_core.recall.account import filters
-from engram_core.recall.budget import UNLIMITED, Spent, array_of, read_lines
+from engram_core.recall.budget import UNLIMITED, Spent, array_of, kept_candidate, read_lines
 from engram_core.recall.candidates import REASONS, SECTIONS, Kept
 from engram_core.recall.gather import CAPS, Gathered
 from engram_core.scope import SCOPE_FIELDS
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 
 _CITE_TOKENS = 12
 """No citation takes fewer tokens, so no more of them are looked up than could fit."""
-_SUMMARY_CHARS = 80
 
 
 class Composed:
-    """A packet in pieces, ready to be written in any layout."""
+    """A packet in pieces, ready to be written in any layout.
+
+    ``led`` are the kept candidates in rank order, one for each unit; ``kept`` holds those that go with them as well.
+    """
 
     def __init__(self, found: Gathered, spent: Spent, build_id: str) -> None:
         self.found, self.spent, self.build_id = found, spent, build_id
@@ -37,15 +40,30 @@ class Composed:
         self.usage: dict[str, int] = {}
         self.used = 0
         self.kept: list[Kept] = []
+        self.led: list[Kept] = []
+        self.omitted: list[tuple[int, int, int]] = []
 
     def bare(self) -> str:
         """Write the counted lines as JSON."""
-        return layout.document(self.fields, self.summary, self.arrays, allow_insights=self._allows())
+        return layout.document(self.fields, self.summary, self.arrays, allow_insights=self.allows())
 
     def json(self) -> str:
         """Write the whole packet as JSON."""
-        return layout.document(self.fields, self.summary, self.arrays, allow_insights=self._allows(),
-                               envelope=(self.meta_json(), self.report_json(), self.explain_json()))
+        return layout.document(self.fields, self.summary, self.arrays, allow_insights=self.allows(),
+                               envelope=self._envelope())
+
+    def _envelope(self) -> tuple[str, str, str]:
+        """Write meta, report and explain; the report tells how many tokens all three take."""
+        meta, report, explain = self.meta_json(), self.report_json(), self.explain_json()
+        count = self.spent.counter.tokenizer.count
+        rest = layout.envelope_extra(count) + count(layout.meta_line(meta)) + count(layout.explain_line(explain))
+        size = 0
+        for _ in range(4):  # its own figure counts, and may get longer
+            now = rest + count(layout.report_line(report))
+            if now == size:
+                break
+            size, report = now, self.report_json(envelope=now)
+        return meta, report, explain
 
     def text(self, form: str) -> str:
         """Write a text format."""
@@ -58,11 +76,14 @@ class Composed:
             sections["rolling_summary"] = [layout.text_item("rolling_summary", json.loads(self.summary), form)]
         for name, lines in self.arrays.items():
             if name != "citations":
-                items = [layout.text_item(name, json.loads(line), form) for line in lines]
+                items = [layout.text_item(name, json.loads(one), form) for line in lines for one in line.split(",\n")]
                 sections.setdefault(layout.SECTION_OF[name], []).extend(items)
-        return layout.text_document(sections, form)
+        rules = self.found.question.purpose.sections
+        order = sorted(layout.HEADINGS, key=lambda name: rules[name].order if name in rules else 0)
+        return layout.text_document({name: sections[name] for name in order if name in sections}, form)
 
-    def _allows(self) -> bool:
+    def allows(self) -> bool:
+        """Tell whether the responder may speak of insights."""
         return self.found.question.policy.allow_insights_in_responder
 
     def meta_json(self) -> str:
@@ -73,16 +94,16 @@ class Composed:
                 f'"build_id":"{self.build_id}","tokenizer":{quoted(self.spent.counter.tokenizer.name)},'
                 f'{question.canonical[1:]}')
 
-    def report_json(self) -> str:
-        """Write how the budget was spent."""
+    def report_json(self, *, envelope: int = 0) -> str:
+        """Write how the budget was spent; ``envelope`` is what meta, this report and explain take."""
         degradations = [{"section": one.section, "id": one.id, "from": "full", "to": self.form_name(one),
-                         "saved": self._full_cost(one) - max(one.inner, one.last)} for one in self.kept if one.form > 0]
+                         "saved": self._full_cost(one) - max(one.inner, one.last)} for one in self.led if one.form > 0]
         id_of = self.found.pool.id
         omissions = [f'{{"section":"{SECTIONS[section]}","id":{quoted(id_of(number))},"reason":"{REASONS[reason]}"}}'
-                     for section, number, reason in self.found.pool.omitted()]
+                     for section, number, reason in self.omitted]
         budget = self.found.question.request.budget.max_tokens
         return (f'{{"max_tokens":{budget},"used_tokens":{self.used},"used_tokens_est":{self.used},'
-                f'"envelope_tokens":0,"section_usage":{dump_json(self.usage)},"degradations":{dump_json(degradations)},'
+                f'"envelope_tokens":{envelope},"section_usage":{dump_json(self.usage)},"degradations":{dump_json(degradations)},'
                 f'"omissions":[{",".join(omissions)}]}}')
 
     def report(self) -> dict[str, Any]:
@@ -106,9 +127,8 @@ class Composed:
         """Write the short account of why; the whole one is stored under the build_id."""
         found, policy = self.found, self.found.question.policy
         omitted: dict[str, dict[str, int]] = {}
-        for section, _, reason in found.pool.omitted():
-            reasons = omitted.setdefault(SECTIONS[section], {})
-            reasons[REASONS[reason]] = reasons.get(REASONS[reason], 0) + 1
+        for (section, reason), number in Counter([(section, reason) for section, _, reason in self.omitted]).items():
+            omitted.setdefault(SECTIONS[section], {})[REASONS[reason]] = number
         selected = [f'{{"id":{quoted(one.id)},"section":"{one.section}","score":{one.score:.4f}}}' for one in self.kept]
         rest = {"candidate_counts": {kind: counts["candidates"] for kind, counts in found.counts.items()},
                 "candidate_limits": {name: getattr(policy, name) for name in _LIMITS},
@@ -126,9 +146,12 @@ def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str) -> Compo
     """Fetch the lines of what is kept, lay them out, add citations while there is room, and count exactly."""
     read_lines([one.number for one in spent.kept if one.doc >= 0], reads, found)
     packet = Composed(found, spent, build_id)
-    packet.kept = kept = [one for one in spent.kept if one.number in found.forms]
+    packet.omitted = found.pool.omitted()
+    packet.led = [one for one in spent.kept if one.number in found.forms]
+    packet.kept = packet.led if not found.units else [kept_candidate(found, number) for one in packet.led
+                                                      for number in found.units.get(one.number, (one.number,))]
     arrays: dict[str, list[Kept]] = {}
-    for one in kept:
+    for one in packet.led:
         arrays.setdefault(found.arrays.get(one.number) or array_of(found, one.number), []).append(one)
     for name, members in arrays.items():
         _present(name, members, still=found.question.still)
@@ -152,12 +175,12 @@ def _present(array: str, members: list[Kept], *, still: bool) -> None:
     elif array == "conversation_window":
         members.sort(key=lambda one: -one.number)
     elif array not in ("open_loops", "last_tool_evidence"):
-        members.sort(key=lambda one: (one.doc >= 0, not one.pinned, -one.score, one.id))
+        members.sort(key=lambda one: (one.doc >= 0, one.number if one.doc < 0 else 0, not one.pinned, -one.score, one.id))
 
 
 def _count(packet: Composed, arrays: dict[str, list[Kept]]) -> None:
     counter = packet.spent.counter
-    total = counter.skeleton + (counter.wrapper if arrays else 0)
+    total = counter.empty[packet.allows()] + (counter.wrapper if arrays else 0)
     for members in arrays.values():
         section = members[0].section
         if section not in packet.usage:
@@ -181,10 +204,11 @@ def _cite(packet: Composed, reads: Reads) -> None:
     shown = {one.id for one in packet.kept if one.kind in ("event", "turn", "quote")}
     wanted: dict[str, None] = {}
     for one in packet.kept:  # in rank order, as they were filled
-        if one.kind in ("fact", "episode", "procedure", "insight"):
-            line = found.forms[one.number][0][1]
-            if '"sources":[' in line:
-                wanted.update(dict.fromkeys(id_ for id_ in json.loads(line)["sources"] if id_ not in shown))
+        if one.doc >= 0:
+            for id_ in found.layers[one.layer][1].cites.get(one.doc, ()):
+                if id_ not in shown:
+                    wanted[id_] = None
+    most = 1000 if rule is None or rule.max_items is None else min(1000, rule.max_items)
     ids = list(wanted)[: min(room // _CITE_TOKENS, 1000)]
     if not ids:
         return
@@ -192,9 +216,9 @@ def _cite(packet: Composed, reads: Reads) -> None:
     lines: list[str] = []
     used = 0
     for id_ in ids:
-        if id_ not in events:
+        if id_ not in events or len(lines) == most:
             continue
-        line = _citation(id_, *events[id_])
+        line = events[id_]
         cost = max(spent.counter.item("citations", line))
         if used + cost <= room:
             lines.append(line)
@@ -205,15 +229,3 @@ def _cite(packet: Composed, reads: Reads) -> None:
         exact += spent.counter.item("citations", lines[-1])[1]
         packet.usage["citations"] = exact
         packet.used += exact
-
-
-def _citation(id_: str, text: str, ts_ms: int) -> str:
-    event = json.loads(text)
-    said = event.get("quote")
-    kind = "message" if said is not None else event.get("kind", "event")
-    if said is None:
-        said = dump_json(event.get("payload"))
-    summary = " ".join(said.split())
-    if len(summary) > _SUMMARY_CHARS:
-        summary = summary[:_SUMMARY_CHARS].rsplit(" ", 1)[0] + " …"
-    return dump_json({"id": id_, "type": kind, "ts": format_time(ts_ms), "summary": summary})

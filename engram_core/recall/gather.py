@@ -28,12 +28,15 @@ SECTION_OF_KIND = {"event": "key_quotes", "fact": "facts", "episode": "episodes"
 CAPS = {"fact": "max_facts", "procedure": "max_procedures", "episode": "max_episodes", "insight": "max_insights"}
 _STATE_RANK = 10 * PINNED_RANK
 _FILTER = {("insight", "task_type"): "not_validated", ("insight", "validity"): "expired"}
-Taken = frozenset[tuple[str, str, int]]
+Taken = dict[tuple[str, str, int], tuple[str, int]]
+"""What the stable part holds: section and fold by kind, layer and seq."""
 
 
 class Question(NamedTuple):
-    """A request made ready: its moment, words, cues and policy. ``canonical`` is the request as JSON, ``still`` asks
-    for the stable part."""
+    """A request made ready: its moment, words, cues and policy.
+
+    ``canonical`` is the request as JSON, ``room`` the tokens there are, None without a limit, ``part`` what is wanted.
+    """
 
     scope: Scope
     request: PacketRequest
@@ -44,7 +47,13 @@ class Question(NamedTuple):
     asked: bool
     range: tuple[int, int] | None
     canonical: str = ""
-    still: bool = False
+    room: int | None = None
+    part: str = "all"
+
+    @property
+    def still(self) -> bool:
+        """Whether this asks for the stable part, where nothing but what is stored decides."""
+        return self.part == "stable"
 
     @property
     def intervals(self) -> list[tuple[int, int]]:
@@ -53,7 +62,10 @@ class Question(NamedTuple):
 
 
 class Gathered:
-    """Everything that was found, before the budget: candidates in the pool, lines known so far in ``forms``."""
+    """Everything that was found, before the budget: candidates in the pool, lines known so far in ``forms``.
+
+    ``units`` holds, for a candidate that leads others, all of them in the order of their lines.
+    """
 
     def __init__(self, question: Question) -> None:
         self.question = question
@@ -63,6 +75,7 @@ class Gathered:
         self.pool: Pool
         self.forms: dict[int, list[tuple[str, str]]] = {}
         self.arrays: dict[int, str] = {}
+        self.units: dict[int, list[int]] = {}
         self.counts: dict[str, dict[str, Any]] = {}
         self.conflicts: list[dict[str, Any]] = []
         self.weights: dict[str, tuple[float, ...]] = {}
@@ -72,7 +85,7 @@ class Gathered:
         return self.counts.setdefault(kind, {"total": 0, "candidates": 0, "not_ranked": 0, "filtered": {}})
 
 
-def gather(question: Question, reads: Reads, cache: IndexCache, exclude: Taken = frozenset()) -> Gathered:
+def gather(question: Question, reads: Reads, cache: IndexCache, exclude: Taken | None = None) -> Gathered:
     """Read the state and the indexes and rank every kind; what is excluded is in the stable part already."""
     found = Gathered(question)
     scope = question.scope
@@ -92,12 +105,18 @@ def gather(question: Question, reads: Reads, cache: IndexCache, exclude: Taken =
     for part in parts:
         _add_part(found, part)
     window = _window(found, reads)
+    shown = {part.fold for part in parts if part.fold and not part.reason and _is_open(question, part.section)}
     for kind in KINDS:
+        first = found.pool.n
         _rank_kind(found, kind, window)
-    _shadow(found)
-    if exclude:
-        _exclude(found, exclude)
+        _mark(found, kind, first, window, exclude or {}, shown if kind == "event" else set())
+    _collect_conflicts(found)
     return found
+
+
+def _is_open(question: Question, section: str) -> bool:
+    rule = question.purpose.sections.get(section)
+    return rule is not None and rule.show
 
 
 def _with_weak_cues(question: Question, state: dict[str, Any]) -> Question:
@@ -111,9 +130,8 @@ def _with_weak_cues(question: Question, state: dict[str, Any]) -> Question:
     return question._replace(text=text) if text else question
 
 
-def _add_part(found: Gathered, part: Part) -> None:
-    section = found.question.purpose.sections.get(part.section)
-    reason = part.reason if section is not None and section.show else "not_for_purpose"
+def _add_part(found: Gathered, part: Part) -> int:
+    reason = part.reason if _is_open(found.question, part.section) else "not_for_purpose"
     number = found.pool.add(KIND[part.kind], SECTION[part.section], part.id, _STATE_RANK - part.place, 1.0,
                             REASON[reason], 0)
     found.forms[number] = part.forms
@@ -121,47 +139,84 @@ def _add_part(found: Gathered, part: Part) -> None:
     counts = found.count(part.kind)
     counts["total"] += 1
     counts["candidates"] += 1
+    return number
 
 
 def _rank_kind(found: Gathered, kind: str, window: set[int]) -> None:
     question, counts = found.question, found.count(kind)
-    shown = _shown(question, kind)
+    hidden = _hidden(question, kind)
     selections: list[Any] = []
     for at, (level, index) in enumerate(found.layers):
-        selection = _select(found, kind, level, index, at) if shown else None
+        selection = None
+        if not hidden and (level == "user" or kind not in ("event", "insight")):
+            selection = select(found, kind, at)
         selections.append(selection)
-        if selection is None:
-            _count_hidden(counts, kind, index)
-            continue
-        counts["total"] += selection.total
-        counts["not_ranked"] += selection.not_ranked
-        for name, number in selection.filtered.items():
-            reason = STATUSES[kind][name] if type(name) is int else _FILTER.get((kind, name), str(name))
-            counts["filtered"][reason] = counts["filtered"].get(reason, 0) + number
-    if not shown:
+        total = sum(index.table.status_counts(KINDS.index(kind)))
+        counts["total"] += total
+        rest = total - (selection.total if selection is not None else 0)
+        if rest:
+            _filtered(counts, hidden or "other_run", rest)
+        if selection is not None:
+            counts["not_ranked"] += selection.not_ranked
+            for name, number in selection.filtered.items():
+                _filtered(counts, filter_name(kind, name), number)
+    if hidden:
         return
     policy, section = question.policy, SECTION_OF_KIND[kind]
-    first = found.pool.n
+    if kind == "event" and len(found.layers[0][1].calls):
+        selections[0] = _whole_units(found, selections[0], counts)
     split = kind == "fact" and policy.split_preferences
     kept, left = found.pool.rank(
         KIND[kind], SECTION[section], selections, policy.max_total_candidates, policy.cost_exponent,
-        cap=getattr(policy, CAPS[kind]) if kind in CAPS else -1, cap_reason=REASON[CAPS.get(kind, "")],
-        fold=kind != "fact", fold_reason=REASON["duplicate"], window=window if kind == "event" and window else None,
-        window_reason=REASON["in_window"], elsewhere=[index.preferences for _, index in found.layers] if split else None,
+        elsewhere=[index.preferences for _, index in found.layers] if split else None,
         other_section=SECTION["preferences"])
     counts["candidates"] += kept
     counts["not_ranked"] += left
-    if kind == "procedure" and question.request.cues.tags:
+
+
+def _filtered(counts: dict[str, Any], name: str, number: int) -> None:
+    counts["filtered"][name] = counts["filtered"].get(name, 0) + number
+
+
+def filter_name(kind: str, name: int | str) -> str:
+    """Return what a filter of the table is called for a kind."""
+    return STATUSES[kind][name] if type(name) is int else _FILTER.get((kind, str(name)), str(name))
+
+
+def _mark(found: Gathered, kind: str, first: int, window: set[int], exclude: Taken, shown: set[int]) -> None:
+    """Give the ranked of a kind the reasons that need no budget, what does not count for the kind's cap first."""
+    pool, policy = found.pool, found.question.policy
+    if first == pool.n:
+        return
+    taken = [value for key, value in exclude.items() if key[0] == kind]
+    if taken:
+        _exclude(found, first, exclude)
+    if kind == "fact":
+        _mark_facts(found, first)
+    if kind == "procedure" and found.question.request.cues.tags:
         _apply_tags(found, first)
+    if window and kind == "event":
+        for number in range(first, pool.n):
+            if pool.brief(number)[3] in window:
+                pool.set_reason(number, REASON["in_window"])
+    section = SECTION_OF_KIND[kind]
+    pool.mark(first, SECTION[section], cap=getattr(policy, CAPS[kind]) if kind in CAPS else -1,
+              cap_reason=REASON[CAPS.get(kind, "")], fold=kind != "fact", fold_reason=REASON["duplicate"],
+              seen=shown | {fold for _, fold in taken if fold}, taken=sum(name == section for name, _ in taken))
+    if kind == "event" and len(found.layers[0][1].calls):
+        _join_units(found, first)
 
 
-def _shown(question: Question, kind: str) -> bool:
-    section = question.purpose.sections.get(SECTION_OF_KIND[kind])
-    if section is None or not section.show:
-        return False
-    if kind == "insight":
-        return allowed_insights(question) != "none"
-    return kind != "event" or question.asked
+def _hidden(question: Question, kind: str) -> str:
+    """Return why a kind has no candidates at all, "" when it may have some."""
+    sections = [SECTION_OF_KIND[kind]]
+    if kind == "fact" and question.policy.split_preferences:
+        sections.append("preferences")
+    if not any(_is_open(question, section) for section in sections):
+        return "not_for_purpose"
+    if kind == "insight" and allowed_insights(question) == "none":
+        return "not_for_purpose"
+    return "no_query" if kind == "event" and not question.asked else ""
 
 
 def allowed_insights(question: Question) -> str:
@@ -174,36 +229,62 @@ def allowed_insights(question: Question) -> str:
     return question.purpose.insights
 
 
-def _count_hidden(counts: dict[str, Any], kind: str, index: OwnerIndex) -> None:
-    total = sum(index.table.status_counts(KINDS.index(kind)))
-    counts["total"] += total
-    if total:
-        counts["filtered"]["not_for_purpose"] = counts["filtered"].get("not_for_purpose", 0) + total
-
-
-def _select(found: Gathered, kind: str, level: str, index: OwnerIndex, at: int) -> Any:
+def select(found: Gathered, kind: str, at: int, *, most: int = 0, subset: list[int] | None = None) -> Any:
+    """Return the best of a kind in one layer, ``most`` or as many as the policy ranks, among ``subset`` or all."""
     question, policy = found.question, found.question.policy
-    if kind in ("event", "insight") and level != "user":
-        return None
-    cues = [*question.request.cues.tags, *question.request.cues.entities]
+    level, index = found.layers[at]
+    cues = list(dict.fromkeys([*question.request.cues.tags, *question.request.cues.entities]))
     ncues = len(cues) + (question.range is not None)
     weights = effective(question.purpose.weights[kind], text=bool(question.text), cues=ncues > 0)
     found.weights[kind] = weights
-    groups, subset, oldest = None, None, None
+    groups, oldest = None, None
     if kind == "procedure" and question.request.task_type != "generic":
         groups = {index.name("generic"), index.name(question.request.task_type)}
     if kind == "insight":
-        subset = index.runs.get((question.scope.session_id, question.scope.run_id), [])
+        run = index.runs.get((question.scope.session_id, question.scope.run_id), [])
+        subset = run if subset is None else [doc for doc in subset if doc in run]
         if allowed_insights(question) == "validated":
             groups = {index.name("validated")}
     if kind == "episode" and not question.asked and ncues == 0:
         oldest = question.now_ms - policy.episode_time_window_days * 86_400_000
     extra = {} if oldest is None else {"oldest": oldest}
     return index.table.select(
-        KINDS.index(kind), policy.max_total_candidates, now=question.now_ms, weights=weights,
+        KINDS.index(kind), most or policy.max_total_candidates, now=question.now_ms, weights=weights,
         half_life=half_life_ms(policy, kind), layer=LAYER_VALUES[level], scores=found.scores[at] if found.scores else None,
         cues=[number for number in map(index.name, cues) if number >= 0], ncues=ncues, range_=question.range,
-        groups=groups, subset=subset, moments=kind == "episode", **extra)
+        groups=groups, subset=subset, moments=kind == "episode", whole=question.still, **extra)
+
+
+def _whole_units(found: Gathered, selection: Any, counts: dict[str, Any]) -> Any:
+    """Return the selection with every tool call beside its result, at the cost of the worst when it gets too many."""
+    calls, most = found.layers[0][1].calls, found.question.policy.max_total_candidates
+    docs = selection.docs
+    chosen: dict[int, None] = {}
+    for doc in docs:
+        unit = calls.unit(doc) if doc in calls else [doc]
+        if doc not in chosen and len(chosen) + len(unit) <= most:
+            chosen.update(dict.fromkeys(unit))
+    if len(chosen) == len(docs) and all(doc in chosen for doc in docs):
+        return selection
+    counts["not_ranked"] += len(docs) - len(chosen)
+    return select(found, "event", 0, most=most, subset=list(chosen))
+
+
+def _join_units(found: Gathered, first: int) -> None:
+    """Let tool calls and their results stand and fall together."""
+    pool, calls = found.pool, found.layers[0][1].calls
+    numbers = {pool.brief(number)[3]: number for number in range(first, pool.n)}
+    for doc, number in numbers.items():
+        if doc in calls and number not in found.units:
+            unit = [numbers[one] for one in calls.unit(doc)]
+            if len(unit) > 1 and number == min(unit):
+                join(found, number, unit)
+
+
+def join(found: Gathered, lead: int, unit: list[int]) -> None:
+    """Make candidates one unit, led by one of them; ``unit`` is in the order of their lines."""
+    found.units[lead] = unit
+    found.pool.join(lead, [number for number in unit if number != lead], found.question.policy.cost_exponent)
 
 
 def _apply_tags(found: Gathered, first: int) -> None:
@@ -215,56 +296,74 @@ def _apply_tags(found: Gathered, first: int) -> None:
             found.pool.set_reason(number, REASON["applicability"])
 
 
-def _shadow(found: Gathered) -> None:
-    """Let the narrower layer's fact win over the same key of a wider one, and collect disputed facts."""
-    several = len(found.layers) > 1
-    if not several and not found.layers[0][1].disputed:
+def _mark_facts(found: Gathered, first: int) -> None:
+    """Let the narrower layer's fact win over the same key of a wider one, and close sections the purpose does not show."""
+    pool, question = found.pool, found.question
+    closed = [SECTION[name] for name in ("facts", "preferences") if not _is_open(question, name)]
+    if len(found.layers) == 1 and not closed:
         return
-    best: dict[str, int] = {}
-    facts = []
+    for number in range(first, pool.n):
+        _, section, layer, doc, *_ = pool.brief(number)
+        key = found.layers[layer][1].keys[doc]
+        if section in closed:
+            pool.set_reason(number, REASON["not_for_purpose"])
+        elif any(_holds(index, key, question.now_ms) for _, index in found.layers[:layer]):
+            pool.set_reason(number, REASON["shadowed"])
+
+
+def _holds(index: OwnerIndex, key: str, now_ms: int) -> bool:
+    """Tell whether a layer has a fact of this key that is valid now."""
+    about = [index.table.about(doc) for doc in index.current.get(key, ())]
+    return any(start <= now_ms <= end for *_, start, end, _ in about)
+
+
+def _collect_conflicts(found: Gathered) -> None:
+    """Note the disputed facts among the candidates."""
+    if not any(index.disputed for _, index in found.layers):
+        return
     disputed: dict[str, list[str]] = {}
     for number in range(found.pool.n):
         kind, _, layer, doc, *_ = found.pool.brief(number)
-        if kind == KIND["fact"]:
-            index = found.layers[layer][1]
-            key = index.keys[doc]
-            best[key] = min(layer, best.get(key, layer))
-            facts.append((number, key, layer))
-            if doc in index.disputed:
-                disputed.setdefault(key, []).append(f"{index.ids[doc]}#{index.versions[doc]}")
-    for number, key, layer in facts:
-        if best[key] != layer:
-            found.pool.set_reason(number, REASON["shadowed"])
+        if kind == KIND["fact"] and doc in (index := found.layers[layer][1]).disputed:
+            disputed.setdefault(index.keys[doc], []).append(f"{index.ids[doc]}#{index.versions[doc]}")
     found.conflicts = [{"fact_key": key, "ids": sorted(ids)} for key, ids in sorted(disputed.items())]
 
 
-def _exclude(found: Gathered, exclude: Taken) -> None:
-    for number in range(found.pool.n):
+def _exclude(found: Gathered, first: int, exclude: Taken) -> None:
+    for number in range(first, found.pool.n):
         kind, _, layer, _, seq, *_ = found.pool.brief(number)
-        if kind < len(KINDS) and (KINDS[kind], found.layers[layer][0], seq) in exclude:
+        if (KINDS[kind], found.layers[layer][0], seq) in exclude:
             found.pool.set_reason(number, REASON["in_stable_part"])
 
 
 def _window(found: Gathered, reads: Reads) -> set[int]:
     """Add the newest turns of the session, if the policy wants them, and return their document numbers."""
     question = found.question
-    section = question.purpose.sections.get("conversation_window")
     most = question.policy.conversation_window
-    if not question.policy.include_conversation_window or section is None or not section.show or not most:
+    if not question.policy.include_conversation_window or not _is_open(question, "conversation_window") or not most:
         return set()
     index = found.layers[0][1]
-    turns: dict[int, int] = {}
+    units: list[list[int]] = []
+    shown: set[int] = set()
     for doc in reversed(index.sessions.get(question.scope.session_id, ())):
-        if index.table.alive(doc) and index.table.about(doc)[3] == 0:
-            turns[index.table.about(doc)[1]] = doc
-            if len(turns) == most:
+        if doc not in shown and index.table.alive(doc) and index.table.about(doc)[3] == 0:
+            units.append([one for one in index.calls.unit(doc) if index.table.alive(one)])
+            shown.update(units[-1])
+            if len(shown) >= most:
                 break
-    lines = dict(reads.memories("event", question.scope.owner, ("seq", "line"), list(turns))) if turns else {}
-    for at, (seq, doc) in enumerate(turns.items()):
-        quote = json.loads(lines[seq])
-        turn = {"role": quote["role"], "content": quote["quote"], "evidence_id": quote["evidence_id"], "ts": quote["ts"]}
-        if "name" in quote:
-            turn["name"] = quote["name"]
-        _add_part(found, Part("turn", "conversation_window", "conversation_window", index.ids[doc],
-                              [("full", dump_json(turn))], at, ""))
-    return set(turns.values())
+    seqs = {doc: index.table.about(doc)[1] for doc in shown}
+    lines = dict(reads.memories("event", question.scope.owner, ("seq", "line"), list(seqs.values()))) if seqs else {}
+    for at, unit in enumerate(units):
+        turns = [_add_part(found, Part("turn", "conversation_window", "conversation_window", index.ids[doc],
+                                       [("full", _turn(lines[seqs[doc]]))], at, ""))
+                 for doc in unit if seqs[doc] in lines]
+        if len(turns) > 1:
+            found.forms[turns[0]] = [("full", ",\n".join(found.forms[one][0][1] for one in turns))]
+            join(found, turns[0], turns)
+    return shown
+
+
+def _turn(line: str) -> str:
+    quote = json.loads(line)
+    turn = {"role": quote["role"], "content": quote["quote"], "evidence_id": quote["evidence_id"], "ts": quote["ts"]}
+    return dump_json({**turn, **({"name": quote["name"]} if "name" in quote else {})})

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from engram_core.kernel.index import TextIndex
 from engram_core.kernel.table import ALWAYS, NEVER, Table
+from engram_core.events import turn_of
 from engram_core.recall import timex
+from engram_core.recall.calls import ToolCalls
 from engram_core.recall.forms import fold
-from engram_core.recall.items import short_forms
+from engram_core.recall.items import citation_line, short_forms
 from engram_core.values import day_of
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
                 "created_at"),
 }
 _SEVERAL = -1
+_LINES_CHARS = 1 << 20
 _LEVELS = {"raw": 0.5, "phase_summary": 0.6, "milestone": 0.8, "theme": 0.7}
 _STATES = {"validated": 1.0, "testing": 0.75, "unvalidated": 0.5, "rejected": 0.0}
 
@@ -53,6 +56,36 @@ def text_of(value: Any) -> str:
     if type(value) is list:
         return ", ".join(text_of(one) for one in value)
     return "" if value is None else json.dumps(value)
+
+
+def fold_number(text: str) -> int:
+    """Return the number that stands for a text without differences of case and white space, 0 for an empty one."""
+    folded = fold(text)
+    return int.from_bytes(blake2b(folded.encode("utf-8", "replace"), digest_size=8).digest(), "big") if folded else 0
+
+
+class Lines:
+    """Emitted lines by document number, the whole let go when it holds more than a megabyte."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int, str] = {}
+        self._chars = 0
+
+    def get(self, doc: int) -> str | None:
+        """Return the line if it is remembered."""
+        return self._lines.get(doc)
+
+    def put(self, doc: int, line: str) -> None:
+        """Remember a line."""
+        if self._chars > _LINES_CHARS:
+            self._lines.clear()
+            self._chars = 0
+        self._lines[doc] = line
+        self._chars += len(line)
+
+    def drop(self, doc: int) -> None:
+        """Forget a line."""
+        self._lines.pop(doc, None)
 
 
 class OwnerIndex:
@@ -70,8 +103,14 @@ class OwnerIndex:
         self.disputed: set[int] = set()
         self.applies: dict[int, frozenset[str]] = {}
         self.types: dict[int, str] = {}
+        self.calls = ToolCalls()
+        self.current: dict[str, set[int]] = {}
         self.preferences: set[int] = set()
         self.cited: dict[str, int] = {}
+        self.cites: dict[int, tuple[str, ...]] = {}
+        self.lines = Lines()
+        self.citations = Lines()
+        self._stamp = -1
         self.states: dict[tuple[str, ...], tuple[int, dict[str, Any], list[Any]]] = {}
         self._tokenizer = tokenizer
         self._language = language
@@ -79,14 +118,29 @@ class OwnerIndex:
         self._docs: list[dict[int, int]] = [{} for _ in KINDS]
         self._names: dict[str, int] = {}
 
-    def sources(self, scope: Scope, ids: list[str], reads: Reads) -> dict[str, tuple[str, int]]:
-        """Resolve event ids that memories cite to (line or body, time); unknown ones are left out."""
-        docs = {id_: self.cited[id_] for id_ in ids if id_ in self.cited}
-        seqs = {int(self.table.about(doc)[1]): id_ for id_, doc in docs.items() if doc != _SEVERAL and self.table.alive(doc)}
-        rows = reads.memories("event", self.owner, ("seq", "line", "body", "ts"), list(seqs)) if seqs else []
-        found = {seqs[seq]: (line or body, ts) for seq, line, body, ts in rows}
-        several = [id_ for id_, doc in docs.items() if doc == _SEVERAL]  # one id in several runs: the store decides
-        return {**found, **reads.source_events(scope, several)} if several else found
+    def sources(self, scope: Scope, ids: list[str], reads: Reads) -> dict[str, str]:
+        """Resolve event ids that memories cite to the lines that cite them; unknown ones are left out."""
+        found: dict[str, str] = {}
+        missing: dict[int, tuple[str, int]] = {}
+        several = []
+        for id_ in ids:
+            doc = self.cited.get(id_)
+            if doc == _SEVERAL:  # one id in several runs: the store decides
+                several.append(id_)
+            elif doc is not None and self.table.alive(doc):
+                line = self.citations.get(doc)
+                if line is None:
+                    missing[self.table.about(doc)[1]] = (id_, doc)
+                else:
+                    found[id_] = line
+        if missing:
+            for seq, line, body, ts in reads.memories("event", self.owner, ("seq", "line", "body", "ts"), list(missing)):
+                id_, doc = missing[seq]
+                found[id_] = citation_line(id_, line or body, ts)
+                self.citations.put(doc, found[id_])
+        for id_, (text, ts) in (reads.source_events(scope, several) if several else {}).items():
+            found[id_] = citation_line(id_, text, ts)
+        return found
 
     @property
     def tokenizer_name(self) -> str:
@@ -115,6 +169,10 @@ class OwnerIndex:
 
     def refresh(self, reads: Reads) -> None:
         """Bring the index to the store's revision."""
+        stamp = reads.stamp()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
         current = reads.revision(self.owner)
         if current == self.revision:
             return
@@ -156,32 +214,40 @@ class OwnerIndex:
         self.ids[doc] = ""
         self.disputed.discard(doc)
         self.preferences.discard(doc)
-        self.keys.pop(doc, None)
+        key = self.keys.pop(doc, None)
+        if key is not None:
+            self.current.get(key, set()).discard(doc)
+        self.calls.remove(doc)
         self.versions.pop(doc, None)
         self.applies.pop(doc, None)
         self.types.pop(doc, None)
+        self.cites.pop(doc, None)
+        self.lines.drop(doc)
+        self.citations.drop(doc)
 
     def _intern(self, words: list[str]) -> list[int]:
         return [self._names.setdefault(word, len(self._names)) for word in words]
 
     def _put(self, kind: str, row: tuple[Any, ...], id_: str, text: str, *, value: Any, ts: int, status: int = 0,
              importance: float = 0.5, words: list[str] | None = None, group: str = "", speaker: str = "",
-             start: int | None = None, end: int | None = None) -> int:
+             start: int | None = None, end: int | None = None, folds: bool = True) -> int:
         seq, tokens, pinned, line = row[:4]
         costs = [self._count_full(tokens, line)] if line else []
         if kind != "event":
             costs += [self.count(short) for _, short in short_forms(kind, value)]
-        folded = fold(text) if status == 0 and kind != "fact" else ""
+        folded = fold_number(text) if status == 0 and kind != "fact" and folds else 0
         intervals = timex.resolve(text[:2000], day_of(ts)) if status == 0 else []
         doc = self.table.add(
             KINDS.index(kind), seq=seq, ts=ts, status=status, importance=importance, pinned=bool(pinned),
             start=NEVER if start is None else start, end=ALWAYS if end is None else end, costs=costs,
             group=self._intern([group])[0] if group else -1, cues=self._intern(words or []),
-            fold=int.from_bytes(blake2b(folded.encode("utf-8", "replace"), digest_size=8).digest(), "big") if folded else 0)
+            fold=folded)
         self.text.add(text if status == 0 else "", session=group if kind == "event" else "", speaker=speaker,
                       dialogue=kind == "event" and status == 0, ts_ms=ts, cost=costs[0][0] if costs else 0,
                       intervals=intervals)
         self.ids.append(id_)
+        if value is not None and value.get("sources"):
+            self.cites[doc] = tuple(value["sources"])
         self._docs[KINDS.index(kind)][seq] = doc
         return int(doc)
 
@@ -197,14 +263,21 @@ class OwnerIndex:
         return self.count(line)
 
     def _event(self, row: tuple[Any, ...]) -> None:
-        line, session, _, id_, ts, body = row[3:]
+        line, session, run, id_, ts, body = row[3:]
         turn = json.loads(line) if line else {}
         words: list[str] = []
+        said = None
+        if line and '"tool_call' in body:
+            event = json.loads(body)
+            said = turn_of(event["kind"], event["payload"])
         if '"tags":' in body or '"entities":' in body:
             event = json.loads(body)
             words = [*event.get("tags", ()), *event.get("entities", ())]
         doc = self._put("event", row, id_, turn.get("quote", ""), value=None, ts=ts, status=0 if line else 1,
-                        words=words, group=session, speaker=turn.get("name") or turn.get("role", ""))
+                        words=words, group=session, speaker=turn.get("name") or turn.get("role", ""),
+                        folds=said is None or not (said.calls or said.answers))
+        if said is not None:
+            self.calls.add(doc, row[0], (session, run), said.calls, said.answers)
         self.sessions.setdefault(session, []).append(doc)
         self.cited[id_] = _SEVERAL if id_ in self.cited else doc
 
@@ -218,6 +291,8 @@ class OwnerIndex:
         self.versions[doc] = version
         if status == "disputed":
             self.disputed.add(doc)
+        if status != "deprecated":
+            self.current.setdefault(key, set()).add(doc)
         if key.startswith("preference"):
             self.preferences.add(doc)
 
@@ -244,7 +319,7 @@ class OwnerIndex:
         status = 2 if ended else 1 if state == "rejected" else 0
         doc = self._put("insight", row, id_, " ".join([insight["statement"], *insight.get("tests_suggested", ())]),
                         value=insight, ts=ts, status=status, importance=insight["confidence"] * _STATES[state],
-                        end=expires, group=f"{state}")
+                        end=None if expires is None else expires - 1, group=f"{state}")
         self.runs.setdefault((session, run), []).append(doc)
         self.types[doc] = insight["type"]
 
@@ -273,9 +348,10 @@ class IndexCache:
         self._open.move_to_end(owner)
         return index
 
-    def is_warm(self, owner: Owner) -> bool:
-        """Tell whether the owner's index is open."""
-        return owner in self._open
+    def is_warm(self, owner: Owner, most: int) -> bool:
+        """Tell whether the owner's index is open and holds at most so many memories."""
+        index = self._open.get(owner)
+        return index is not None and bool(index.table.live <= most)
 
     def shrink(self) -> None:
         """Drop indexes until the rest fits the limit; the last used one stays."""

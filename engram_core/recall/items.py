@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from engram_core.recall.forms import episode_forms, fact_short, procedure_outline
-from engram_core.values import dump_json
+from engram_core.values import dump_json, format_time
+
+_SUMMARY_CHARS = 80
 
 
 def short_forms(kind: str, value: Any) -> list[tuple[str, str]]:
@@ -19,3 +22,14 @@ def short_forms(kind: str, value: Any) -> list[tuple[str, str]]:
     return []
 
 
+def citation_line(id_: str, text: str, ts_ms: int) -> str:
+    """Write the citation of an event from its quote or body."""
+    event = json.loads(text)
+    said = event.get("quote")
+    kind = "message" if said is not None else event.get("kind", "event")
+    if said is None:
+        said = dump_json(event.get("payload"))
+    summary = " ".join(said.split())
+    if len(summary) > _SUMMARY_CHARS:
+        summary = summary[:_SUMMARY_CHARS].rsplit(" ", 1)[0] + " …"
+    return dump_json({"id": id_, "type": kind, "ts": format_time(ts_ms), "summary": summary})

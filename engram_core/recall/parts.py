@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engram_core import layout
+from engram_core.errors import BadInput
 from engram_core.packet import Cues
 from engram_core.policy import Section, Weights
+from engram_core.recall.budget import too_small
 from engram_core.recall.build import build_packet
-from engram_core.recall.gather import Question
+from engram_core.recall.gather import Question, Taken
 
 if TYPE_CHECKING:
     from engram_core.recall.budget import Counter
@@ -25,15 +27,26 @@ _STILL = Weights(relevance=0, recency=0, importance=1, cues=0, layer=0.05)
 
 def build_part(question: Question, part: str, reads: Reads, cache: IndexCache, counter: Counter, *,
                most_chars: int | None = None) -> Composed:
-    """Build the wanted part, with less of the budget when it would have more characters than allowed."""
-    budget = question.request.budget.max_tokens
-    packet = _build(question, part, reads, cache, counter, budget)
+    """Build the wanted part, with less room when it would have more characters than allowed."""
+    taken: Taken = {}
+    question = question._replace(part=part)
+    if part != "all":
+        still = _still(question, counter)
+        if part == "stable":
+            question = still
+        else:
+            packet = build_packet(still, reads, cache, counter)
+            taken = _taken(packet)
+            room = None if question.room is None else question.room - packet.used
+            question = question._replace(room=room)
+    packet = build_packet(question, reads, cache, counter, exclude=taken)
     while most_chars is not None and (size := _chars(packet, counter)) > most_chars:
-        spent = packet.used
-        if spent <= counter.skeleton:
-            break
-        budget = max(counter.skeleton, min(spent - 1, spent * most_chars // size))
-        packet = _build(question, part, reads, cache, counter, budget)
+        if packet.used <= counter.skeleton:
+            raise BadInput(f"max_chars is {most_chars}; the empty packet alone has {size} characters in {counter.form}",
+                           hint=f"give at least {size}, or take --format text")
+        room = max(counter.skeleton, min(packet.used - 1, packet.used * most_chars // size))
+        question = question._replace(room=room)
+        packet = build_packet(question, reads, cache, counter, exclude=taken)
     return packet
 
 
@@ -41,30 +54,25 @@ def _chars(packet: Composed, counter: Counter) -> int:
     return len(packet.bare() if counter.form == "json" else packet.text(counter.form))
 
 
-def _build(question: Question, part: str, reads: Reads, cache: IndexCache, counter: Counter, budget: int) -> Composed:
-    if part == "all":
-        return build_packet(_with_budget(question, budget), reads, cache, counter)
-    still = build_packet(_still(question, budget), reads, cache, counter)
-    if part == "stable":
-        return still
-    left = max(budget - still.used, counter.skeleton) if budget else 0
-    taken = frozenset((one.kind, still.found.layers[one.layer][0], one.seq) for one in still.kept)
-    return build_packet(_with_budget(question, left), reads, cache, counter, exclude=taken)
+def _taken(packet: Composed) -> Taken:
+    found = packet.found
+    return {(one.kind, found.layers[one.layer][0], one.seq):
+            (one.section, 0 if one.kind == "fact" else found.layers[one.layer][1].table.about(one.doc)[5])
+            for one in packet.kept}
 
 
-def _with_budget(question: Question, tokens: int) -> Question:
-    budget = question.request.budget.model_copy(update={"max_tokens": tokens})
-    return question._replace(request=question.request.model_copy(update={"budget": budget}))
-
-
-def _still(question: Question, budget: int) -> Question:
-    """Return the question that asks for the stable part: nothing but what is stored decides."""
+def _still(question: Question, counter: Counter) -> Question:
+    """Return the question that asks for the stable part; its room is its share of what the skeletons leave."""
     policy = question.policy
     shown = {name: rule.model_copy(update={"share": 1.0}) if name in layout.STABLE and rule.show
              else Section(share=0.0, show=False) for name, rule in question.purpose.sections.items()}
     purpose = question.purpose.model_copy(update={
         "sections": shown, "weights": dict.fromkeys(question.purpose.weights, _STILL), "state": []})
-    tokens = int(budget * policy.stable_share) if budget else 0
+    room = question.room
+    if room is not None:
+        room -= 2 * counter.skeleton
+        if room < 0:
+            raise too_small(question.request.budget.max_tokens, counter, 2)
+        room = counter.skeleton + int(room * policy.stable_share)
     request = question.request.model_copy(update={"query": None, "cues": Cues()})
-    asked = question._replace(request=request, purpose=purpose, text="", asked=False, range=None, still=True)
-    return _with_budget(asked, tokens)
+    return question._replace(request=request, purpose=purpose, text="", asked=False, range=None, room=room, part="stable")

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 HIT_TOKENS = 200
 """A hit found within a budget costs at most this: a longer text is cut to the sentences that matter."""
-CANDIDATES = 400
-"""Of each kind and layer this many of the best are weighed against a budget."""
+MOST = 2000
+"""Of each kind and layer at most this many of the best are weighed against a budget."""
+EXPONENT = 0.4
+"""A budget is filled in the order of score / cost^EXPONENT; a packet, whose scores lie in [0, 1], takes about half."""
 _DEFAULT_LIMIT = 20
 _ENVELOPE = 28
 """About what a stored line spends on id, role and time, to guess a text's tokens before it is read."""
@@ -79,7 +81,7 @@ class Hit:
 def search(scope: Scope, query: str, *, kinds: list[str], limit: int | None, max_tokens: int | None, policy: Policy,
            now_ms: int, reads: Reads, cache: IndexCache) -> list[dict[str, Any]]:
     """Return the best hits, best first; none for a query without a known word."""
-    most = max(limit or 0, CANDIDATES) if max_tokens is not None else limit or _DEFAULT_LIMIT
+    most = limit or _DEFAULT_LIMIT if max_tokens is None else min(MOST, max(100, max_tokens // 8))
     found = _find(scope, query, kinds, most, policy, now_ms, reads, cache)
     if max_tokens is None:
         found.sort(key=Hit.best)
@@ -88,7 +90,7 @@ def search(scope: Scope, query: str, *, kinds: list[str], limit: int | None, max
         for hit in found:
             hit.cost = hit.stored
     else:
-        found = _within(found, max_tokens, policy.cost_exponent, reads)
+        found = _within(found, max_tokens, reads)
         found.sort(key=Hit.best)
         del found[limit or len(found):]
     return [hit.shown() for hit in found if hit.value]
@@ -113,10 +115,10 @@ def _find(scope: Scope, query: str, kinds: list[str], most: int, policy: Policy,
     return found
 
 
-def _within(found: list[Hit], budget: int, exponent: float, reads: Reads) -> list[Hit]:
+def _within(found: list[Hit], budget: int, reads: Reads) -> list[Hit]:
     """Fill the budget in the order of score over cost, which is guessed first so that few lines are read."""
     def order(hit: Hit) -> tuple[float, str]:
-        return -hit.worth / hit.cost**exponent, hit.id
+        return -hit.worth / hit.cost**EXPONENT, hit.id
 
     found.sort(key=order)
     likely: list[Hit] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 CJK = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer: no spaces between words
@@ -38,8 +39,12 @@ _ENDINGS = frozenset(
 )
 
 
+@lru_cache(maxsize=512)  # a long turn is cut for many questions
 def sentences(text: str) -> list[str]:
-    """Split a text into sentences; joined they are the text, and a fenced block is one of them."""
+    """Split a text into sentences; joined they are the text, and a fenced block is one of them.
+
+    The list is shared by all who ask for the same text and must not be changed.
+    """
     found: list[str] = []
     blank = ""
     for fenced, block in _blocks(text):

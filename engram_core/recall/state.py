@@ -9,18 +9,18 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core.recall.forms import summary_cut, working_state_forms
+from engram_core.recall.index import OwnerIndex, fold_number
 from engram_core.values import dump_json
 
 if TYPE_CHECKING:
     from engram_core.recall.gather import Question
-    from engram_core.recall.index import OwnerIndex
     from engram_core.store.reads import Reads
 
 _REMEMBERED = 64
 
 
 class Part(NamedTuple):
-    """One part of the state; ``place`` orders the parts of a kind."""
+    """One part of the state; ``place`` orders the parts of a kind, ``fold`` tells equal quotes."""
 
     kind: str
     section: str
@@ -29,6 +29,7 @@ class Part(NamedTuple):
     forms: list[tuple[str, str]]
     place: int
     reason: str
+    fold: int = 0
 
 
 def state_parts(question: Question, index: OwnerIndex, reads: Reads) -> tuple[dict[str, Any], list[Part]]:
@@ -51,7 +52,12 @@ def state_parts(question: Question, index: OwnerIndex, reads: Reads) -> tuple[di
 def _working_state(question: Question, state: dict[str, Any]) -> list[Part]:
     if not state:
         return []
-    whole: dict[str, Any] = {str(name): value for name, value in state.items() if name in question.purpose.state and value}
+    purpose = question.purpose
+    whole: dict[str, Any] = {str(name): value for name, value in state.items() if name in purpose.state and value}
+    for name in purpose.state_short if purpose.state_items else ():
+        if state.get(name) and name not in whole:
+            entries = state[name]
+            whole[str(name)] = entries[: purpose.state_items] if name == "plan" else entries[-purpose.state_items:]
     if not whole and not state.get("state_version"):
         return []
     whole["state_version"] = state.get("state_version", 0)
@@ -75,9 +81,14 @@ def _summary(question: Question, stm: dict[str, Any]) -> list[Part]:
 
 def _lists(question: Question, state: dict[str, Any], stm: dict[str, Any]) -> list[Part]:
     policy = question.policy
-    parts = [Part("quote", "key_quotes", "key_quotes", one["evidence_id"], [("full", dump_json(one))], at,
-                  "max_key_quotes" if at >= policy.max_key_quotes else "")
-             for at, one in enumerate(stm.get("key_quotes", ()))]
+    parts: list[Part] = []
+    seen: set[int] = set()
+    for one in stm.get("key_quotes", ()):
+        folded = fold_number(one["quote"])
+        reason = "duplicate" if folded in seen else "max_key_quotes" if len(seen) >= policy.max_key_quotes else ""
+        seen.add(folded)
+        parts.append(Part("quote", "key_quotes", "key_quotes", one["evidence_id"], [("full", dump_json(one))],
+                          len(parts), reason, folded))
     parts += [Part("open_loop", "open_loops", "open_loops", f"open_loop:{at}", [("full", dump_json(loop))], at, "")
               for at, loop in enumerate(state.get("open_loops", ()))]
     limit = policy.last_tool_evidence_limit

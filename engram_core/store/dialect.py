@@ -10,8 +10,9 @@ from dataclasses import dataclass
 class Dialect:
     """How one database writes types, parameters, names and the end of a table.
 
-    ``types`` maps column kinds to SQL types; ``parameter`` is a format with the parameter's name; ``upsert`` is a format
-    with ``keys`` and ``sets``, ``excluded`` one with the column's ``name``; ``begin`` opens a writing transaction.
+    ``types`` maps column kinds to SQL types; ``parameter`` is a format with the parameter's name; ``upsert`` is a
+    format with ``keys`` and ``sets``, ``excluded`` one with the column's ``name``; ``begin`` opens a writing
+    transaction.
     """
 
     types: Mapping[str, str]

@@ -28,19 +28,13 @@ _APPLICATION = "engram"
 
 
 def migrate(connection: SqliteConnection) -> int:
-    """Bring the database to this program's schema and return the version it had; 0 means it was empty.
-
-    Raises SchemaTooNew for a newer database and StoreCorrupt for a file of another program; both stay untouched.
-    """
-    found = _version(connection)
+    """Bring the database to this program's schema and return the version it had; 0 means it was empty."""
+    found = check_schema(connection)
     if found == VERSION:
         return found
-    if found > VERSION:
-        raise SchemaTooNew(f"database {connection.path} has schema {found}, this program knows up to {VERSION}",
-                           hint="install the newer Engram that wrote it, or name another database in store.url")
     connection.begin()
     try:
-        found = _version(connection)  # another process may have been faster
+        found = check_schema(connection)  # another process may have been faster
         for step in STEPS[found:]:
             for statement in step(connection.dialect):
                 connection.execute(statement)
@@ -56,12 +50,24 @@ def migrate(connection: SqliteConnection) -> int:
     return found
 
 
-def _version(connection: SqliteConnection) -> int:
+def check_schema(connection: SqliteConnection) -> int:
+    """Return the database's schema version, 0 for an empty one.
+
+    Raises SchemaTooNew for a newer database and StoreCorrupt for one of another program.
+    """
     names = connection.tables()
     if not names:
         return 0
-    rows = dict(connection.execute("SELECT name, value FROM meta")) if "meta" in names else {}
+    rows = dict(connection.execute("SELECT name, value FROM meta")) if _is_ours(connection, names) else {}
     if rows.get("application") != _APPLICATION or not str(rows.get("schema", "")).isdigit():
-        raise StoreCorrupt(f"database {connection.path} belongs to another program: tables {', '.join(sorted(names)[:5])}",
-                           hint="name another database in store.url")
-    return int(rows["schema"])
+        raise StoreCorrupt(f"database {connection.path} belongs to another program: it has the tables "
+                           f"{', '.join(sorted(names)[:5])}", hint="name another path in store.url")
+    found = int(rows["schema"])
+    if found > VERSION:
+        raise SchemaTooNew(f"database {connection.path} has schema {found}, this program knows up to {VERSION}",
+                           hint="install the newer Engram that wrote it, or name another path in store.url")
+    return found
+
+
+def _is_ours(connection: SqliteConnection, names: set[str]) -> bool:
+    return "meta" in names and connection.columns("meta") == ["name", "value"]

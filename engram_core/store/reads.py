@@ -8,20 +8,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engram_core.scope import SCOPE_FIELDS, Scope
 from engram_core.store import statements as sql
 from engram_core.store.tables import (
-    BUILDS, CHANGES, EPISODES, EVENTS, FACTS, ID_COLUMN, INSIGHTS, MEMORIES, OWNERS, PROCEDURES, SHORT_TERMS, Table,
+    BUILDS,
+    CHANGES,
+    EVENTS,
+    MEMORIES,
+    OWNERS,
+    SHORT_TERMS,
     WORKING_STATES,
+    Table,
 )
 from engram_core.store.transaction import Owner, bound
-from engram_core.values import format_time
+from engram_core.values import INT_MAX, format_time, parse_time
 
 if TYPE_CHECKING:
     from engram_core.models import EpisodeFilter, FactFilter, InsightFilter
     from engram_core.store.sqlite import SqliteConnection
 
 _KEPT = ("created_at", "updated_at", "recalled_at", "recall_count", "pinned")
+_CITED = ("event_id", "session_id", "run_id", "seq", "line", "body", "ts")
+NEWEST_BUILD = "at DESC, build_id DESC"
 _CHUNK = 500
-REPLY_BYTES = 8 << 20
-"""Bytes of bodies after which a list ends early and says where to go on."""
+REPLY_BYTES = 3 << 20
+"""Characters of rows after which a list ends early and says where to go on; as bytes they fit the longest reply."""
+_ROW_BYTES = 400
+"""What a listed row takes beside its body: scope, seq, times."""
 
 
 class Change(NamedTuple):
@@ -47,6 +57,10 @@ class Reads:
         rows = self._connection.execute(text, bound(scope, limit=limit, **values))
         self.rows_read += len(rows)
         return rows
+
+    def stamp(self) -> int:
+        """Return a number that changes whenever anything was committed elsewhere; equal means nothing to look for."""
+        return self._connection.stamp()
 
     def revision(self, owner: Owner) -> int:
         """Return the owner's revision, 0 for one that never wrote."""
@@ -79,7 +93,8 @@ class Reads:
                     after_seq: int | None) -> tuple[list[dict[str, Any]], int | None]:
         """Return events in order and the seq to go on after, None at the end.
 
-        With a limit and no ``after_seq`` they are the newest in time order, otherwise in the order of appending.
+        With a limit and no ``after_seq`` they are the newest in time order, fewer when they are very large. Otherwise
+        they come in the order of appending.
         """
         where = ["1=1"]
         if start is not None:
@@ -89,25 +104,34 @@ class Reads:
         if after_seq is not None:
             where.append("seq > {after}")
         newest = limit is not None and after_seq is None
-        cap = min(limit or 10_000, 10_000)
-        rows = self._select(EVENTS, scope, ("seq", "session_id", "run_id", "body", *_KEPT), level=level,
-                            where=" AND ".join(where), order="ts DESC, seq DESC" if newest else "seq",
-                            limit=cap + 1, start=start, end=end, after=after_seq)
-        more = len(rows) > cap and not newest
-        rows = rows[:cap]
+        text = sql.select(EVENTS, self._dialect, ("seq", "session_id", "run_id", "body", *_KEPT), level=level,
+                          where=" AND ".join(where), order="ts DESC, seq DESC" if newest else "seq", limit=True)
+        values = bound(scope, limit=min(limit or INT_MAX, INT_MAX - 1) + 1, start=start, end=end, after=after_seq)
+        rows, more = self._fitting(text, values, limit, body=3)
         if newest:
             rows.reverse()
-        events: list[dict[str, Any]] = []
+        events = [self._event(scope, row) for row in rows]
+        return events, events[-1]["seq"] if more and not newest else None
+
+    def _fitting(self, text: str, values: dict[str, Any], limit: int | None, *, body: int) -> tuple[list[Any], bool]:
+        """Return the first rows that fit a reply, at least one, and whether there are more."""
+        rows: list[Any] = []
         size = 0
-        for row in rows:
-            size += len(row[3])
-            if size > REPLY_BYTES and events:
-                more = True
-                break
-            event = json.loads(row[3])
-            ids = dict(zip(SCOPE_FIELDS, (*scope.owner, row[1], row[2]), strict=True))
-            events.append({"event_id": event.pop("event_id"), "scope": ids, **event, "seq": row[0], **_kept(row[4:])})
-        return events, events[-1]["seq"] if more and events else None
+        for row in self._connection.stream(text, values):
+            size += len(row[body]) + _ROW_BYTES
+            if rows and (size > REPLY_BYTES or len(rows) == limit):
+                self.rows_read += len(rows)
+                return rows, True
+            rows.append(row)
+        self.rows_read += len(rows)
+        return rows, False
+
+    @staticmethod
+    def _event(scope: Scope, row: tuple[Any, ...]) -> dict[str, Any]:
+        event = {"tags": [], "entities": [], **json.loads(row[3])}
+        ids = dict(zip(SCOPE_FIELDS, (*scope.owner, row[1], row[2]), strict=True))
+        return {"event_id": event.pop("event_id"), "scope": ids, "kind": event.pop("kind"),
+                "payload": event.pop("payload"), "ts": event.pop("ts"), **event, "seq": row[0], **_kept(row[4:])}
 
     def working_state(self, scope: Scope) -> str | None:
         """Return the run's working state as JSON."""
@@ -122,27 +146,47 @@ class Reads:
     def _listed(self, kind: str, owner: Scope | Owner, *, where: str = "", order: str = "seq", limit: int | None = None,
                 extra: tuple[str, ...] = (), level: str = "owner", **values: Any) -> list[dict[str, Any]]:
         columns = ("body", *_KEPT, *extra)
-        rows = self._select(MEMORIES[kind], owner, columns, where=where, order=order, limit=limit, level=level, **values)
+        rows = self._select(MEMORIES[kind], owner, columns, where=where, order=order, limit=limit, level=level,
+                            **values)
         return [{**json.loads(row[0]), **dict(zip(extra, row[6:], strict=True)), **_kept(row[1:6])} for row in rows]
 
     def list_facts(self, scope: Scope, wanted: FactFilter) -> list[dict[str, Any]]:
-        """Return the facts of the scope and of what is shared with it, newest version last."""
+        """Return the facts of the scope and of what is shared with it, newest version last.
+
+        With ``as_of`` they are as they were then: what was recorded later is not there, and no status has changed yet.
+        """
         where = ["1=1"]
         at = wanted.valid_at_ms if wanted.valid_at_ms is not None else _ms(wanted.valid_at)
-        if wanted.status:
-            where.append("status IN (" + ", ".join(f"'{one}'" for one in wanted.status) + ")")
+        as_of = _ms(wanted.as_of)
         if wanted.fact_key is not None:
             where.append("fact_key={fact_key}")
-        if at is not None:
-            where.append("(valid_from IS NULL OR valid_from <= {at}) AND (valid_to IS NULL OR valid_to >= {at})")
-        if wanted.as_of is not None:
-            where.append("created_at <= {as_of} AND (ended_at IS NULL OR ended_at > {as_of})")
+        if as_of is not None:
+            where.append("created_at <= {as_of}")
+        else:
+            if wanted.status:
+                where.append("status IN (" + ", ".join(f"'{one}'" for one in wanted.status) + ")")
+            if at is not None:
+                where.append("(valid_from IS NULL OR valid_from <= {at}) AND (valid_to IS NULL OR valid_to >= {at})")
         facts: list[dict[str, Any]] = []
         for level in ("tenant", "agent", "user"):
-            facts += self._listed("fact", scope.layer(level), where=" AND ".join(where),
-                                  extra=("version", "replaces", "replaced_by"), fact_key=wanted.fact_key, at=at,
-                                  as_of=_ms(wanted.as_of))
+            owner = scope.layer(level)
+            found = self._listed("fact", owner, where=" AND ".join(where), fact_key=wanted.fact_key, at=at, as_of=as_of,
+                                 extra=("version", "replaces", "replaced_by", "past"))
+            facts += self._linked(owner, [_then(one, as_of) for one in found])
+        if as_of is not None:
+            facts = [one for one in facts if one["status"] in (wanted.status or ("active", "disputed"))
+                     and (at is None or _holds(one, at))]
         return facts if wanted.limit is None else facts[-wanted.limit:]
+
+    def _linked(self, owner: Owner, facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Write the links between facts as ``fact_id#version``; a forgotten one leaves none."""
+        wanted = {one[link] for one in facts for link in ("replaces", "replaced_by") if one[link] is not None}
+        if not wanted:
+            return facts
+        names = {seq: f"{id_}#{version}" for seq, id_, version in
+                 self.memories("fact", owner, ("seq", "fact_id", "version"), sorted(wanted))}
+        return [{**one, "replaces": names.get(one["replaces"]), "replaced_by": names.get(one["replaced_by"])}
+                for one in facts]
 
     def list_episodes(self, scope: Scope, wanted: EpisodeFilter) -> list[dict[str, Any]]:
         """Return the episodes that overlap the range and share a wanted tag and entity, by their start."""
@@ -151,8 +195,9 @@ class Reads:
         for level in ("tenant", "agent", "user"):
             found += self._listed("episode", scope.layer(level), order="starts, seq", start=start, end=end, where=(
                 "({end} IS NULL OR starts <= {end}) AND ({start} IS NULL OR COALESCE(ends, starts) >= {start})"))
-        found = [one for one in found if _shares(one.get("tags"), wanted.tags) and _shares(one.get("entities"), wanted.entities)]
-        found.sort(key=lambda one: str(one["time_range"]["start"]))
+        found = [one for one in found
+                 if _shares(one.get("tags"), wanted.tags) and _shares(one.get("entities"), wanted.entities)]
+        found.sort(key=lambda one: parse_time("start", one["time_range"]["start"]))
         return found if wanted.limit is None else found[-wanted.limit:]
 
     def list_procedures(self, scope: Scope, task_type: str | None, limit: int | None) -> list[dict[str, Any]]:
@@ -178,23 +223,27 @@ class Reads:
 
     def builds(self, scope: Scope, limit: int | None) -> list[str]:
         """Return the run's newest packets as JSON, in time order."""
-        rows = self._select(BUILDS, scope, ("packet",), level="run", order="at DESC, build_id", limit=limit or 1000)
+        text = sql.select(BUILDS, self._dialect, ("packet",), level="run", order=NEWEST_BUILD, limit=True)
+        rows, _ = self._fitting(text, bound(scope, limit=limit or INT_MAX), limit, body=0)
         return [row[0] for row in reversed(rows)]
 
     def explanation(self, scope: Scope, build_id: str | None) -> str | None:
         """Return a build's explanation as JSON, the run's last one without an id."""
-        rows = self._select(BUILDS, scope, ("explanation",), level="run", order="at DESC, build_id", limit=1,
-                            where="" if build_id is None else "build_id={build_id}", build_id=build_id)
+        where = "explanation <> ''" if build_id is None else "explanation <> '' AND build_id={build_id}"
+        rows = self._select(BUILDS, scope, ("explanation",), level="run", order=NEWEST_BUILD, limit=1, where=where,
+                            build_id=build_id)
         return rows[0][0] if rows else None
 
     def source_events(self, scope: Scope, ids: list[str]) -> dict[str, tuple[str, int]]:
-        """Resolve event ids cited by memories: (line or body, ts) by id; the run's event wins, then the session's, then the newest."""
+        """Resolve event ids cited by memories to (line or body, ts).
+
+        The run's event wins, then the session's, then the newest.
+        """
         found: dict[str, tuple[tuple[bool, bool, int], str, int]] = {}
         for start in range(0, len(ids), _CHUNK):
             part = ids[start:start + _CHUNK]
             size = 1 << (len(part) - 1).bit_length()
-            text = sql.select_many(EVENTS, self._dialect, ("event_id", "session_id", "run_id", "seq", "line", "body", "ts"),
-                                   size, by="event_id")
+            text = sql.select_many(EVENTS, self._dialect, _CITED, size, by="event_id")
             part = part + [part[0]] * (size - len(part))
             for id_, session, run, seq, line, body, ts in self._connection.execute(
                     text, bound(scope, **{f"p{at}": one for at, one in enumerate(part)})):
@@ -207,9 +256,25 @@ class Reads:
 
 
 def _ms(time: str | None) -> int | None:
-    from engram_core.values import parse_time
-
     return None if time is None else parse_time("time", time)
+
+
+def _then(fact: dict[str, Any], as_of: int | None) -> dict[str, Any]:
+    """Return the fact as it was at a time, by what its row remembers of its past."""
+    past = json.loads(fact.pop("past") or "[]")
+    if as_of is None:
+        return fact
+    body = next((body for until, body in past if until > as_of), None)
+    if body is None:
+        return fact
+    kept = {name: value for name, value in fact.items() if name in _KEPT or name in ("version", "replaces")}
+    return {**body, **kept, "replaced_by": None}
+
+
+def _holds(fact: dict[str, Any], at: int) -> bool:
+    validity = fact.get("validity", {})
+    start, end = _ms(validity.get("valid_from")), _ms(validity.get("valid_to"))
+    return (start is None or start <= at) and (end is None or end >= at)
 
 
 def _shares(have: list[str] | None, wanted: list[str]) -> bool:

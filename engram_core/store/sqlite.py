@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engram_core.errors import Busy, EngramError, StoreCorrupt, StoreError
 from engram_core.store.dialect import SQLITE
 
+_KEEP = "keep the file and restore a backup, or name another path in store.url"
 _FULL = "free space on that disk and try again; nothing acknowledged is lost"
 _BY_CODE: dict[int, tuple[type[EngramError], str]] = {
     sqlite3.SQLITE_BUSY: (Busy, "another process holds the database; try again"),
@@ -21,41 +23,77 @@ _BY_CODE: dict[int, tuple[type[EngramError], str]] = {
     sqlite3.SQLITE_FULL: (StoreError, _FULL),
     sqlite3.SQLITE_READONLY: (StoreError, "make the database and its directory writable"),
     sqlite3.SQLITE_CANTOPEN: (StoreError, "check that the directory exists and is ours"),
-    sqlite3.SQLITE_CORRUPT: (StoreCorrupt, "keep the file and restore a backup"),
-    sqlite3.SQLITE_NOTADB: (StoreCorrupt, "the file is no database; name another path in store.url"),
-    sqlite3.SQLITE_IOERR: (StoreError, "look at the disk"),
+    sqlite3.SQLITE_CORRUPT: (StoreCorrupt, _KEEP),
+    sqlite3.SQLITE_NOTADB: (StoreCorrupt, _KEEP),
+    sqlite3.SQLITE_IOERR: (StoreError, "look at the disk, for example with: df and dmesg"),
 }
 
 
 class SqliteConnection:
-    """One connection. ``path`` ":memory:" keeps everything in this process."""
+    """One connection. ``path`` ":memory:" keeps everything in this process.
+
+    ``role`` is "write", "read", or "check" for a look at a file that must stay as it is whatever it turns out to be.
+    """
 
     dialect = SQLITE
 
-    def __init__(self, path: str, *, durability: str = "full", busy_ms: int = 5000, writer: bool = True) -> None:
+    def __init__(self, path: str, *, durability: str = "full", busy_ms: int = 5000, role: str = "write") -> None:
         self.path = path
+        self._busy_s = busy_ms / 1000
+        name = path
+        if role == "write" and path != ":memory:":
+            _make_private(path)
+        if role == "check":
+            name = "file:" + path.replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?mode=ro"
         try:
-            if path != ":memory:":
-                _make_private(path)
-            self._db = sqlite3.connect(path, timeout=busy_ms / 1000, isolation_level=None, check_same_thread=False,
-                                       cached_statements=256)
-            self._set_up(durability, writer)
+            self._db = sqlite3.connect(name, timeout=self._busy_s, isolation_level=None, check_same_thread=False,
+                                       cached_statements=256, uri=role == "check")
         except sqlite3.Error as error:
             raise self.mapped(error) from error
+        try:
+            self._set_up(durability, role)
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self.mapped(error) from error
 
-    def _set_up(self, durability: str, writer: bool) -> None:
+    def _set_up(self, durability: str, role: str) -> None:
         run = self._db.execute
-        if writer:
-            run("PRAGMA journal_mode=WAL")
-            run("PRAGMA journal_size_limit=67108864")
-        run(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
-        run("PRAGMA secure_delete=ON")
         run("PRAGMA trusted_schema=OFF")
+        if role == "write":
+            self._use_log()
+            run("PRAGMA journal_size_limit=67108864")
+            run("PRAGMA secure_delete=ON")
+        if role == "read":
+            run("PRAGMA query_only=ON")
+        run(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
+
+    def _use_log(self) -> None:
+        """Turn the write-ahead log on; SQLite itself does not wait for another process that is doing so."""
+        until = time.monotonic() + self._busy_s
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.005)
 
     def execute(self, sql: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
         try:
             return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self.mapped(error) from error
+
+    def stream(self, sql: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+        """Run one statement and hand out its rows one by one, for replies that end when they are full."""
+        try:
+            cursor = self._db.execute(sql, values)
+            try:
+                yield from cursor
+            finally:
+                cursor.close()
         except sqlite3.Error as error:
             raise self.mapped(error) from error
 
@@ -95,20 +133,29 @@ class SqliteConnection:
         read = self._db.execute
         level = read("PRAGMA synchronous").fetchone()[0]
         return {"version": sqlite3.sqlite_version, "synchronous": level,
-                "journal_mode": read("PRAGMA journal_mode").fetchone()[0],
-                "db_bytes": _size(self.path), "wal_bytes": _size(self.path + "-wal")}
+                "journal_mode": read("PRAGMA journal_mode").fetchone()[0], **sizes(self.path)}
+
+    def stamp(self) -> int:
+        """Return a number that changes whenever another connection has committed."""
+        if self.path == ":memory:":
+            return self._db.total_changes
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def tables(self) -> set[str]:
         """Return the names of the tables there are."""
         return {row[0] for row in self.execute("SELECT name FROM sqlite_master WHERE type='table'")}
 
-    def checkpoint(self) -> None:
-        """Move the write-ahead log into the database and shorten it, unless a reader is in the way."""
-        self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def columns(self, table: str) -> list[str]:
+        """Return the names of a table's columns."""
+        return [row[0] for row in self.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+
+    def checkpoint(self) -> bool:
+        """Move the write-ahead log into the database and empty it; False when a reader is in the way."""
+        return bool(self.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0)
 
     def quick_check(self) -> str:
         """Return "ok" or the first damage found."""
-        return str(self.execute("PRAGMA quick_check(1)")[0][0])
+        return " ".join(str(self.execute("PRAGMA quick_check(1)")[0][0]).split())
 
     def close(self) -> None:
         """Close the connection."""
@@ -121,11 +168,31 @@ class SqliteConnection:
         return kind(f"database {self.path}: {error}", hint=hint)
 
 
+def sizes(path: str) -> dict[str, int]:
+    """Return the bytes of the database file and of its log."""
+    return {"db_bytes": _size(path), "wal_bytes": _size(path + "-wal")}
+
+
 def _size(path: str) -> int:
     try:
         return os.stat(path).st_size
     except OSError:
         return 0
+
+
+def check_file(path: str) -> bool:
+    """Tell whether there is a database to open; raise StoreCorrupt when only its log is left.
+
+    SQLite would start empty then and delete the log, with everything acknowledged that is only there.
+    """
+    if path == ":memory:":
+        return False
+    if _size(path) > 0:
+        return True
+    if (left := _size(path + "-wal")) > 0:
+        raise StoreCorrupt(f"database {path} is empty or gone, but its log {path}-wal has {left} bytes",
+                           hint="keep the log, restore the database beside it, or move the log away to start empty")
+    return False
 
 
 def _make_private(path: str) -> None:

@@ -88,9 +88,21 @@ def delete(table: Table, dialect: Dialect, *, level: str = "owner", where: str =
 @lru_cache(maxsize=256)
 def select_many(table: Table, dialect: Dialect, columns: tuple[str, ...], count: int, *, level: str = "owner",
                 by: str = "seq") -> str:
-    """Select the rows within a scope whose ``by`` column is one of ``count`` values, parameters p0, p1 …"""
+    """Select the rows within a scope whose ``by`` column is one of ``count`` values: parameters p0, p1, p2."""
     marks = ", ".join(dialect.parameter.format(name=f"p{at}") for at in range(count))
     return f"SELECT {', '.join(columns)} FROM {table.name} WHERE {_scoped(table, dialect, level)} AND {by} IN ({marks})"
+
+
+@lru_cache(maxsize=8)
+def owners(table: Table, dialect: Dialect) -> str:
+    """Select the next owners there are, for upkeep: the one statement across owners, and it reads names alone."""
+    marks = [dialect.parameter.format(name=name) for name in OWNER]
+    after = " OR ".join(
+        "(" + " AND ".join([*(f"{one}={mark}" for one, mark in zip(OWNER[:at], marks, strict=False)),
+                            f"{OWNER[at]} > {marks[at]}"]) + ")" for at in range(len(OWNER)))
+    names = ", ".join(OWNER)
+    limit = dialect.parameter.format(name="limit")
+    return f"SELECT {names} FROM {table.name} WHERE {after} ORDER BY {names} LIMIT {limit}"
 
 
 @lru_cache(maxsize=64)
@@ -102,9 +114,10 @@ def recalled(table: Table, dialect: Dialect, count: int) -> str:
 
 
 def _named(where: str, dialect: Dialect) -> str:
-    out, rest = "", where
+    """The caller's condition with its parameters, in brackets: no OR in it may reach past the scope."""
+    out, rest = "(", where
     while "{" in rest:
         head, _, tail = rest.partition("{")
         name, _, rest = tail.partition("}")
         out += head + dialect.parameter.format(name=name)
-    return out + rest
+    return out + rest + ")"

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engram_core.errors import StoreCorrupt
-from engram_core.store.migrations import VERSION, migrate
+from engram_core.store.migrations import VERSION, check_schema, migrate
 from engram_core.store.reads import Reads
-from engram_core.store.sqlite import SqliteConnection
+from engram_core.store.sqlite import SqliteConnection, check_file, sizes
 from engram_core.store.transaction import Transaction
 
 if TYPE_CHECKING:
     from engram_core.errors import EngramError
+
+CHECKED_BYTES = 64 << 20
+"""A database up to this size is looked through for damage when it opens; a larger one would delay the start, and
+damage in it is refused where it is met."""
 
 
 class Store:
@@ -29,16 +33,18 @@ class Store:
         self.path, self.durability = path, durability
         if path != ":memory:":
             os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+        if check_file(path):
+            _refuse_foreign(path, busy_ms)
         self._writer = SqliteConnection(path, durability=durability, busy_ms=busy_ms)
         try:
-            if migrate(self._writer) != 0 and (damage := self._writer.quick_check()) != "ok":
-                raise StoreCorrupt(f"database {path} is damaged: {damage}", hint="keep the file and restore a backup")
+            migrate(self._writer)
             self._reader = self._writer if path == ":memory:" else SqliteConnection(
-                path, durability=durability, busy_ms=busy_ms, writer=False)
+                path, durability=durability, busy_ms=busy_ms, role="read")
         except BaseException:
             self._writer.close()
             raise
         self.reads = Reads(self._reader)
+        self.writer_reads = Reads(self._writer)
 
     def group(self, operations: list[Callable[[Transaction], Any]], now_ms: int) -> list[Any | EngramError]:
         """Run operations in one transaction and commit it durably; an operation that raises is undone alone.
@@ -55,7 +61,7 @@ class Store:
                 try:
                     results.append(operation(transaction))
                 except EngramError as error:
-                    if error.exit_code == 74:
+                    if error.exit_code == 74 or error.retryable:
                         raise
                     results.append(error)
             transaction.finish()
@@ -69,13 +75,30 @@ class Store:
         """Return what an operator asks of the database."""
         return self._writer.facts()
 
-    def checkpoint(self) -> None:
-        """Shorten the write-ahead log."""
-        if self.path != ":memory:":
-            self._writer.checkpoint()
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of the database and its log, without opening either."""
+        return sizes(self.path)
+
+    def checkpoint(self) -> bool:
+        """Empty the write-ahead log; False when a reader was in the way."""
+        return self.path == ":memory:" or self._writer.checkpoint()
 
     def close(self) -> None:
         """Close both connections."""
         if self._reader is not self._writer:
             self._reader.close()
         self._writer.close()
+
+
+def _refuse_foreign(path: str, busy_ms: int) -> None:
+    """Raise for a file that is damaged, newer or another program's, before anything is written to it."""
+    connection = SqliteConnection(path, busy_ms=busy_ms, role="check")
+    try:
+        if check_schema(connection) == 0 or os.stat(path).st_size > CHECKED_BYTES:
+            return
+        damage = connection.quick_check()
+    finally:
+        connection.close()
+    if damage != "ok":
+        raise StoreCorrupt(f"database {path} is damaged: {damage}",
+                           hint="keep the file and restore a backup, or name another path in store.url")

@@ -1,8 +1,10 @@
 """The tables as data: the only place that says what is stored. Dialects and statements are made from it.
 
-Every memory row of an owner has ``seq``, the owner's revision at which the row was made: one small number that names it
-in the index, in ``changes`` and in the reads of a packet. ``body`` is the memory's canonical JSON, ``line`` what a packet
-emits for it where that differs, ``tokens`` the counts of that line as "tokenizer:inner:last".
+Every memory row of an owner has ``seq``, the owner's revision at which the row was made: one small number that names
+it in the index, in ``changes`` and in the reads of a packet. ``body`` is the memory's canonical JSON, ``line`` what a
+packet emits for it where that differs, ``tokens`` the counts of that line as "tokenizer:inner:last". A fact's ``past``
+lists what its body was until when, while its status or validity was another; an insight's ``digest`` is that of its
+first body, by which a repeated append is known after the insight has changed.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ EVENTS = Table("events", RUN, ("seq",), (
 FACTS = Table("facts", OWNER, ("seq",), (
     Column("seq", "int"), Column("fact_id", "key"), Column("version", "int"), Column("fact_key", "key"),
     Column("status", "key"), Column("valid_from", "ms", null=True), Column("valid_to", "ms", null=True),
-    Column("ended_at", "ms", null=True), Column("replaces", "int", null=True), Column("replaced_by", "int", null=True),
+    Column("replaces", "int", null=True), Column("replaced_by", "int", null=True), Column("past", "json", null=True),
     *_KEPT), unique=((*OWNER, "fact_id", "version"),), indexes=((*OWNER, "fact_key", "status"),))
 EPISODES = Table("episodes", OWNER, ("seq",), (
     Column("seq", "int"), Column("episode_id", "key"), Column("starts", "ms"), Column("ends", "ms", null=True),
@@ -65,7 +67,7 @@ PROCEDURES = Table("procedures", OWNER, ("seq",), (
     *_KEPT), unique=((*OWNER, "procedure_id"),))
 INSIGHTS = Table("insights", RUN, ("seq",), (
     Column("seq", "int"), Column("id", "key"), Column("validation_state", "key"), Column("expires", "ms", null=True),
-    Column("ended", "int"), *_KEPT), unique=((*RUN, "id"),))
+    Column("ended", "int"), Column("digest", "text"), *_KEPT), unique=((*RUN, "id"),))
 WORKING_STATES = Table("working_states", RUN, (), (
     Column("version", "int"), Column("body", "json"), Column("updated_at", "ms")))
 SHORT_TERMS = Table("short_terms", RUN[:4], (), (Column("body", "json"), Column("updated_at", "ms")))
@@ -79,5 +81,6 @@ MEMORIES: dict[str, Table] = {"event": EVENTS, "fact": FACTS, "episode": EPISODE
                               "insight": INSIGHTS}
 """The table of each memory kind that recall ranks."""
 
-ID_COLUMN = {"event": "event_id", "fact": "fact_id", "episode": "episode_id", "procedure": "procedure_id", "insight": "id"}
+ID_COLUMN = {"event": "event_id", "fact": "fact_id", "episode": "episode_id", "procedure": "procedure_id",
+             "insight": "id"}
 """The column that holds the caller's id of each memory kind."""

@@ -21,12 +21,12 @@ Owner = tuple[str, str, str]
 
 
 def bound(scope: Scope | Owner, **values: Any) -> dict[str, Any]:
-    """Return statement parameters: the scope's ids and the given values. Every statement's parameters come from here."""
+    """Return statement parameters: the scope's ids and the given values; every statement's come from here."""
     return {**dict(zip(SCOPE_FIELDS, scope, strict=False)), **values}
 
 
 class Transaction:
-    """An open transaction at one moment ``now_ms``. Make it with ``Store.transaction``."""
+    """An open transaction at one moment ``now_ms``. Made by ``Store.group``."""
 
     def __init__(self, connection: SqliteConnection, now_ms: int) -> None:
         self.now_ms = now_ms
@@ -86,17 +86,24 @@ class Transaction:
         text = sql.update(table, self._dialect, tuple(new), level=level, where=where)
         return self._connection.change(text, bound(scope, **values, **{f"new_{key}": one for key, one in new.items()}))
 
-    def delete(self, table: Table, scope: Scope | Owner, *, where: str = "1=1", level: str = "owner", **values: Any) -> int:
+    def delete(self, table: Table, scope: Scope | Owner, *, where: str = "1=1", level: str = "owner",
+               **values: Any) -> int:
         """Delete the scope's rows that meet the condition; return how many."""
-        return self._connection.change(sql.delete(table, self._dialect, level=level, where=where), bound(scope, **values))
+        text = sql.delete(table, self._dialect, level=level, where=where)
+        return self._connection.change(text, bound(scope, **values))
+
+    def owners(self, after: Owner, limit: int) -> list[Owner]:
+        """Return the next owners there are, for upkeep."""
+        text = sql.owners(OWNERS, self._dialect)
+        return [(row[0], row[1], row[2]) for row in self._connection.execute(text, bound(after, limit=limit))]
 
     def add_memory(self, kind: str, scope: Scope | Owner, columns: Mapping[str, Any], *, id_: str, body: str,
-                   tokens: str | None) -> int:
+                   tokens: str | None, pinned: bool = False) -> int:
         """Insert a memory with what the store keeps about it and return its seq."""
         owner: Owner = (scope[0], scope[1], scope[2])
         seq = self.next_revision(owner)
         self.insert(MEMORIES[kind], scope, {
-            **columns, "seq": seq, "body": body, "tokens": tokens, "pinned": 0, "created_at": self.now_ms,
+            **columns, "seq": seq, "body": body, "tokens": tokens, "pinned": int(pinned), "created_at": self.now_ms,
             "updated_at": self.now_ms, "recalled_at": None, "recall_count": 0})
         session, run = (scope[3], scope[4]) if isinstance(scope, Scope) else ("", "")
         self.changed(owner, seq, kind, seq, id_, "add", session=session, run=run)

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pydantic
 import pytest
@@ -27,8 +29,8 @@ def test_every_operation_has_a_method_of_its_name() -> None:
 def test_the_package_offers_its_names_lazily() -> None:
     assert engram.__all__ == sorted(engram.__all__)
     assert all(getattr(engram, name) is not None for name in engram.__all__)
-    code = ("import sys; from engram import Memory, EngramError; "
-            "print(sorted({'asyncio', 'sqlite3', 'pydantic', 'typer', 'rich', 'logging', 'socket'} & set(sys.modules)))")
+    heavy = {"asyncio", "sqlite3", "pydantic", "typer", "rich", "logging", "socket"}
+    code = f"import sys; from engram import Memory, EngramError; print(sorted({heavy!r} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True,
                            cwd=Path(engram.__file__).parent.parent)
     assert found.stdout == b"[]\n"
@@ -78,7 +80,7 @@ def test_a_stream_goes_on_past_a_bad_item(memory: Memory) -> None:
 def test_a_slow_stream_answers_each_item_at_once(memory: Memory) -> None:
     answered = threading.Event()
 
-    def items():  # type: ignore[no-untyped-def]
+    def items() -> Iterator[dict[str, Any]]:
         yield {"event": {"payload": "first"}}
         assert answered.wait(10)
         yield {"event": {"payload": "second"}}

@@ -190,6 +190,7 @@ def test_a_client_that_does_not_take_its_reply_is_dropped(daemon: Home, memory: 
     assert status_ms(daemon) < 500
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="the daemon's descriptors are closed even to its own user")
 def test_clients_that_come_and_go_leave_nothing_behind(daemon: Home) -> None:
     pid = daemon.record()["pid"]
     status_ms(daemon)

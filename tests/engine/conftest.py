@@ -1,0 +1,102 @@
+"""A real engine over a real database file, asked in the terms of the wire protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engram_core import settings
+from engram_core.daemon.handlers import Engine
+from engram_core.errors import EngramError
+
+SCOPE = {"tenant_id": "t", "user_id": "ada", "agent_id": "bot", "session_id": "s1", "run_id": "r1"}
+
+
+class Asked:
+    """An engine, and short ways to ask it."""
+
+    def __init__(self, path: Path, **configured: Any) -> None:
+        self.path = path
+        self.clock = 0
+        self._configured = {name.replace("__", "."): value for name, value in configured.items()}
+        self.open()
+
+    def open(self) -> None:
+        """Open the database, again if need be."""
+        found = settings.load(env={"HOME": str(self.path.parent)}, flags=self._configured)
+        self.engine = Engine(found, str(self.path))
+        if self.clock:
+            self.at(self.clock)
+
+    def reopen(self) -> None:
+        """Close and open, as a restart does."""
+        self.engine.close()
+        self.open()
+
+    def at(self, ms: int) -> None:
+        """Set the engine's clock."""
+        self.clock = ms
+        self.engine.now_ms = lambda: self.clock  # type: ignore[method-assign]
+
+    def write(self, method: str, **params: Any) -> Any:
+        """Write in the usual scope and return the result, or raise the error."""
+        found = self.engine.write([(method, _scoped(method, params))])[0]
+        if isinstance(found, EngramError):
+            raise found
+        return json.loads(found)
+
+    def read(self, method: str, **params: Any) -> Any:
+        """Read in the usual scope."""
+        return json.loads(self.engine.read(method, {"scope": SCOPE, **params}))
+
+    def event(self, text: Any = "hello", scope: dict[str, str] | None = None, **fields: Any) -> Any:
+        """Append an event."""
+        return self.write("append_event", event={"scope": scope or SCOPE, "payload": text, **fields})
+
+    def fact(self, key: str, value: Any, on_conflict: str = "supersede", **fields: Any) -> Any:
+        """Set a fact."""
+        return self.write("upsert_fact", fact={"fact_key": key, "value": value, **fields}, on_conflict=on_conflict)
+
+    def facts(self, **wanted: Any) -> list[dict[str, Any]]:
+        """List facts."""
+        return list(self.read("list_facts", fact_filter=wanted)["facts"])
+
+    def packet(self, query: str = "", **request: Any) -> dict[str, Any]:
+        """Build a packet."""
+        asked = {"scope": SCOPE, "query": query, "purpose": "planner", **request}
+        return dict(json.loads(self.engine.read("build_memory_packet", {"request": asked})))
+
+    def settle(self) -> None:
+        """Let the engine do all that may wait."""
+        for _ in range(200):
+            if not self.engine.after_commit():
+                return
+        raise AssertionError("there is always more to do")
+
+
+def _scoped(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    return params if method.startswith("append_event") else {"scope": SCOPE, **params}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Asked]]:
+    """Return what opens an engine with settings, given as section__name."""
+    opened: list[Asked] = []
+
+    def make(**configured: Any) -> Asked:
+        opened.append(Asked(tmp_path / f"{len(opened)}.db", **configured))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.engine.close()
+
+
+@pytest.fixture
+def memory(make: Callable[..., Asked]) -> Asked:
+    """Return an engine with the shipped settings."""
+    return make()
