@@ -8,7 +8,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 PACKAGES := $(wildcard engram engram_core engram_cli)
 SOURCES := $(shell find $(PACKAGES) $(wildcard config man completions) -type f \
 	! -name '*.so' ! -name '*.pyc' ! -name '*.c' 2>/dev/null)
-BENCH ?= $(sort $(wildcard benchmarks/bench_*.py))
+BENCH ?=
 TESTS ?= tests
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 
@@ -30,7 +30,7 @@ lint: $(VENV)/.editable kernel
 
 # Figures are those of an installed wheel, so the checkout must not be on the path: scripts, not -m.
 bench: $(VENV)/.installed
-	@for script in $(BENCH); do echo "$(PY) $$script"; $(PY) $$script || exit 1; done
+	@$(PY) benchmarks $(BENCH)
 
 docs: $(VENV)/.editable kernel
 	@for script in $(sort $(wildcard docs/*.py)); do echo "$(PY) $$script"; $(PY) $$script || exit 1; done

@@ -460,7 +460,7 @@ _engram() {
     'insight promote') words=''; options='--to --key --value --task --content --summary --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'state') words='show set patch clear slot'; options='--help' ;;
     'state show') words=''; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'state set') words=''; options='--goal --plan --decision --risk --open-loop --constraint --expected-version --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
+    'state set') words=''; options='--goal --plan --decision --risk --open-loop --constraint --expected-version --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'state patch') words=''; options='--expected-version --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'state clear') words=''; options='--expected-version --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'state slot') words='set remove'; options='--help' ;;
@@ -468,7 +468,7 @@ _engram() {
     'state slot remove') words=''; options='--expected-version --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'stm') words='show set'; options='--help' ;;
     'stm show') words=''; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'stm set') words=''; options='--summary --quote --stdin-json --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
+    'stm set') words=''; options='--summary --quote --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'run') words='end'; options='--help' ;;
     'run end') words=''; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'packet') words=''; options='--purpose --query -q --max-tokens --format --bare --part --max-chars --policy --task-type --tag --entity --keyword --now --no-persist --no-limit --tokenizer --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;

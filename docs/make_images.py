@@ -68,6 +68,15 @@ class Home:
             )
         return done.stdout
 
+    def stand_at_the_end(self) -> list[str]:
+        """Use the session and run of the history's last event, and return the options that set the time to it.
+
+        An old history is asked at its own time: so the pictures are the same whenever they are drawn.
+        """
+        last = json.loads((HISTORY / "events.ndjson").read_text(encoding="utf-8").splitlines()[-1])
+        self.env |= {"ENGRAM_SESSION": last["scope"]["session_id"], "ENGRAM_RUN": last["scope"]["run_id"]}
+        return ["--now", last["ts"]]
+
     def explain(self, *arguments: str) -> dict[str, Any]:
         """Return the explanation of the last packet."""
         explanation: dict[str, Any] = json.loads(self.run("explain", "--json", *arguments))
@@ -111,15 +120,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="eg-", dir="/tmp") as folder:
         home = Home(os.path.abspath(engram) if os.sep in engram else engram, folder)
         try:
+            now = home.stand_at_the_end()
             for file, command in IMPORTS:
                 home.run(*command, stdin=(HISTORY / file).read_bytes())
-            home.run("packet", "--purpose", "responder", "--max-tokens", "1000", "--query", question)
+            home.run("packet", "--purpose", "responder", "--max-tokens", "1000", "--query", question, *now)
             answered = home.explain()
             draw(answered, "explain", width=100)
             draw(answered, "explain-wide", width=160)
-            best = max(answered["candidates"], key=lambda c: (c["outcome"] == "kept", c["score"] or 0.0))
+            scored = [c for c in answered["candidates"] if c.get("relevance")]
+            best = max(scored, key=lambda c: (c["outcome"] == "kept", c["score"]))
             draw(home.explain("--memory", best["id"]), "explain-memory", width=100, memory_id=best["id"])
-            home.run("packet", "--purpose", "planner", "--max-tokens", "600")
+            home.run("packet", "--purpose", "planner", "--max-tokens", "600", *now)
             draw(home.explain(), "explain-planner", width=100)
         finally:
             subprocess.run([home.engram, "daemon", "stop"], env=home.env, capture_output=True, check=False)

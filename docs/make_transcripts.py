@@ -71,8 +71,12 @@ class Home:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.engram("daemon", "stop")
+        plain = {name: value for name, value in self.env.items() if not name.startswith("ENGRAM_")}
+        done = subprocess.run([str(self.path / "bin/engram"), "daemon", "stop"], env=plain, cwd=self.path, text=True,
+                              capture_output=True, check=False, timeout=60)
         shutil.rmtree(self.path, ignore_errors=True)
+        if done.returncode:
+            raise RuntimeError(f"the daemon of {self.path} still runs: {done.stderr}")
 
     def engram(self, *arguments: str) -> str:
         """Run one command."""

@@ -101,6 +101,8 @@ def _spawn(options: list[str], deadline: float) -> str:
                        hint="start one with: engram daemon start") from exc
     finally:
         os.close(theirs)
+    import json  # noqa: F401 - its report will need it: better now, while the daemon starts
+
     try:
         return _outcome(_words(ours, deadline))
     finally:

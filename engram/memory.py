@@ -13,6 +13,7 @@ import time
 
 from engram.transport import UnixTransport, find
 from engram_core.errors import BadInput, ProtocolError
+from engram_core.ids import new_id
 from engram_core.protocol.lines import cut_result, read_error, write_request
 
 TYPE_CHECKING = False
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 __all__ = ["Memory", "new_id"]
-
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-
-
-def new_id(prefix: str, now_ms: int) -> str:
-    """Make an id that sorts by its time: the prefix, 10 characters of milliseconds, 12 random ones (60 bits)."""
-    number = (now_ms & ((1 << 50) - 1)) << 60 | int.from_bytes(os.urandom(8), "big") >> 4
-    return prefix + "".join([_ALPHABET[number >> shift & 31] for shift in range(105, -5, -5)])
 
 
 class Memory:
@@ -126,7 +119,8 @@ class Memory:
             sent["events"] = [_named(event, sent["at_ms"]) for event in sent["events"]]
         if self._cwd is not None:
             sent["cwd"] = self._cwd
-            _complete(sent)
+            if method not in _WITHOUT_SCOPE:
+                _complete(sent)
         if self._timeout is not None:
             sent.setdefault("timeout_ms", max(1, round(self._timeout * 1000)))
         self._number += 1
@@ -313,6 +307,7 @@ def _named(item: Any, now_ms: int | None, prefix: str = "e_", key: str = "event_
     return found
 
 
+_WITHOUT_SCOPE = ("hello", "reload", "shutdown")
 _VARIABLES = {"tenant_id": "ENGRAM_TENANT", "user_id": "ENGRAM_USER", "agent_id": "ENGRAM_AGENT",
               "session_id": "ENGRAM_SESSION", "run_id": "ENGRAM_RUN"}
 

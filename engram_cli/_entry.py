@@ -141,6 +141,8 @@ def serve(command: str, options: Options, word: str | None) -> int:
 def append(options: Options, word: str | None) -> str:
     """Return the params of an event; its id and time are fixed here, so that a repetition stores it once."""
     now = time.time_ns() // 1_000_000
+    if word is None and sys.stdin is not None and os.isatty(0):
+        raise no_text()
     said = text(word if word is not None and word != "-" else read_stdin())
     if "--role" in options or "--name" in options:
         name = f',"name":{text(options["--name"])}' if "--name" in options else ""
@@ -206,7 +208,7 @@ def scope(options: Options) -> str:
 
 
 def new_id(now_ms: int) -> str:
-    """Make an event id that sorts by its time, as ``engram.memory.new_id`` does."""
+    """Make an event id that sorts by its time, as ``engram_core.ids.new_id`` does."""
     number = (now_ms & ((1 << 50) - 1)) << 60 | int.from_bytes(os.urandom(8), "big") >> 4
     return "e_" + "".join(["0123456789abcdefghjkmnpqrstvwxyz"[number >> shift & 31] for shift in range(105, -5, -5)])
 
@@ -341,6 +343,13 @@ def bad_input(message: str, hint: str) -> Exception:
     from engram_core.errors import BadInput
 
     return BadInput(message, hint=hint)
+
+
+def no_text() -> Exception:
+    """Return the error for a command that would wait for its text to be typed, worded as everywhere else."""
+    from engram_core.errors import UsageError
+
+    return UsageError("no text given", hint="write it as an argument, or pipe it in")
 
 
 def fail(exc: BaseException, *, as_json: bool) -> int:

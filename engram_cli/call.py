@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engram.memory import Memory
 
 Json = dict[str, Any]
+EXAMPLE_OBJECT = 'write it in braces: {"name":"value"}'
 MAX_INPUT = 16 << 20  # far above what one request may hold; only keeps an endless pipe from filling the memory
 
 
@@ -95,7 +96,7 @@ def lines_of_stdin() -> Iterator[list[bytes]]:
     while chunk := sys.stdin.buffer.read1(1 << 16):  # type: ignore[union-attr]
         *lines, rest = (rest + chunk).split(b"\n")
         if len(rest) > MAX_INPUT:
-            raise BadInput(f"a line of stdin holds more than {MAX_INPUT:,} bytes", hint="write one JSON object per line")
+            raise BadInput(f"a line of stdin holds more than {MAX_INPUT:,} bytes", hint="one JSON object per line")
         if lines:
             yield lines
     if rest:
@@ -119,9 +120,11 @@ def parse_json(text: str | bytes, *, what: str) -> Any:
 
 def parse_object(text: str | bytes, *, what: str) -> Json:
     """Return the JSON object of a text."""
+    if not text.strip():
+        raise BadInput(f"{what} is empty, but must be a JSON object", hint=EXAMPLE_OBJECT)
     value = parse_json(text, what=what)
     if not isinstance(value, dict):
-        raise BadInput(f"{what} is {json_kind(value)}, but must be a JSON object", hint='such as {"payload":"…"}')
+        raise BadInput(f"{what} is {json_kind(value)}, but must be a JSON object", hint=EXAMPLE_OBJECT)
     return value
 
 

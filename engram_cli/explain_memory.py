@@ -44,6 +44,7 @@ def show_memory(page: Page, explanation: Json, r: Row) -> None:
 def _score(page: Page, r: Row) -> None:
     signals = r.raw.get("signals") or {}
     if not signals:
+        page.wrapped("not scored: what is going on now comes before what is recalled", style="dim", indent=2)
         return
     names = parts.signal_names([r])
     room = max(14, max(cell_len(name) for name in names) + 2)

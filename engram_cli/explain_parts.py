@@ -18,6 +18,7 @@ from engram_core.errors import NotFound, nearest
 Json = Mapping[str, Any]
 
 SHOWN_OMITTED = 8
+TEXT_GIVEN = 200  # characters of a memory's text that an explanation holds
 SIGNALS = ("relevance", "recency", "importance", "cues", "layer")
 
 # code: (family, what it means). The families give the colours: no room, over a count, by a rule.
@@ -59,6 +60,7 @@ class Row(NamedTuple):
     miss: str
     full: int | None
     used: int
+    lead: str  # the memory it goes in together with, whose tokens include its own
 
 
 class Section(NamedTuple):
@@ -74,6 +76,11 @@ class Section(NamedTuple):
     def of(self, *states: str) -> list[Row]:
         """Return the rows in one of these states."""
         return [row for row in self.rows if row.state in states]
+
+    @property
+    def set_aside(self) -> bool:
+        """Tell whether the purpose shows nothing of this section, so that there is nothing to compare in it."""
+        return not self.used and bool(self.rows) and all(row.reason == "not_for_purpose" for row in self.rows)
 
 
 class Pool(NamedTuple):
@@ -110,6 +117,8 @@ def row(candidate: Json) -> Row:
         state, reason = "omitted", reason or state
     tokens = candidate.get("tokens") or {}
     full = tokens.get("full", max(tokens.values(), default=None))
+    lead = str((candidate.get("unit") or {}).get("lead") or "")
+    text = str(candidate.get("text", ""))
     layer = str(candidate.get("layer") or "")
     shared = f"[{layer}] " if layer in ("agent", "tenant") else ""
     return Row(
@@ -118,13 +127,14 @@ def row(candidate: Json) -> Row:
         rank=candidate.get("rank"),
         score=candidate.get("score"),
         parts=contributions(candidate),
-        text=shared + clean(candidate.get("text", "")),
+        text=shared + clean(text) + ("…" if len(text) >= TEXT_GIVEN else ""),
         state=state,
         form=clean(form),
         reason=clean(reason),
         miss=clean(candidate.get("miss") or ""),
         full=full,
         used=int(candidate.get("used_tokens") or 0),
+        lead=clean(lead) if lead != candidate.get("id") else "",
     )
 
 
@@ -248,7 +258,8 @@ def pools(explanation: Json) -> list[Pool]:
             entry.get("excluded") or 0
         )
     counts = explanation.get("counts") or {}
-    return [_pool(kind, counts.get(kind) or {}, excluded.get(kind, {})) for kind in {**counts, **excluded}]
+    listed = [_pool(kind, counts.get(kind) or {}, excluded.get(kind, {})) for kind in {**counts, **excluded}]
+    return [pool for pool in listed if pool.stored or pool.candidates or pool.filtered]
 
 
 def _pool(kind: str, entry: Json, more: Mapping[str, int]) -> Pool:
@@ -277,11 +288,43 @@ def conflict_lines(explanation: Json) -> list[tuple[str, str]]:
 
 def verdict(r: Row) -> str:
     """Return in a few words what became of the memory."""
+    if rides_along(r):
+        return f"kept together with {r.lead}, whose tokens include it"
     if r.state == "kept":
         return f"kept in full, {r.used:,} tokens"
     if r.state == "degraded":
         return f"degraded to {r.form or 'a shorter form'}, {r.used:,} tokens instead of {r.full or 0:,}"
     return f"omitted: {r.reason}" if r.reason else r.state
+
+
+def rides_along(r: Row) -> bool:
+    """Tell whether the memory is in with another one, as a tool's result is with the call."""
+    return bool(r.lead) and r.state == "kept" and not r.used
+
+
+def outcome_words(r: Row) -> str:
+    """Return the outcome's name: of an omitted memory the reason, of one in a shorter form that form."""
+    if r.state == "omitted":
+        return r.reason or r.state
+    return "with its call" if rides_along(r) else r.form or r.state
+
+
+def token_words(r: Row, none: str) -> str:
+    """Return what the memory took, beside what it would have taken in full; of an omitted one the latter."""
+    if rides_along(r):
+        return none
+    if r.full is None:
+        return f"{r.used:,}" if r.used else ""
+    if r.state == "omitted" or r.used == r.full:
+        return f"{r.full:,}"
+    return f"{r.used:,}/{r.full:,}"
+
+
+def score_words(r: Row, none: str) -> str:
+    """Return the score; what is going on now has none worth the name, it comes first."""
+    if r.score is None:
+        return ""
+    return f"{r.score:.3f}" if r.parts else none
 
 
 def scaled(r: Row) -> str:

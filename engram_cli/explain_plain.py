@@ -94,7 +94,7 @@ def _table(section: Section, *, width: int, verbose: bool) -> list[str]:
 
 
 def _row(r: Row, names: Sequence[str], rooms: tuple[int, int, int]) -> str:
-    score = "-" if r.score is None else f"{r.score:.3f}"
+    score = parts.score_words(r, "-") or "-"
     figures = "".join(f"{r.parts.get(name, 0.0):>6.2f}" for name in names)
     start = f"{SIGNS.get(r.state, '?')} {'-' if r.rank is None else r.rank:>4} {parts.fit(_id(r), rooms[0])}"
     return f"{start} {score:>5}{figures} {_tokens(r):>{rooms[1]}} {parts.fit(_outcome(r), rooms[2])} "
@@ -105,12 +105,14 @@ def _id(r: Row) -> str:
 
 
 def _tokens(r: Row) -> str:
-    return str(r.used) if r.full in (None, r.used) else f"{r.used}/{r.full}"
+    return parts.token_words(r, "-").replace(",", "") or "-"
 
 
 def _outcome(r: Row) -> str:
     if r.state == "omitted":
         return f"omitted {r.reason} {parts.short_miss(r.miss)}".rstrip()
+    if parts.rides_along(r):
+        return f"kept with {r.lead}"
     return f"{r.state}:{r.form}" if r.form else r.state
 
 

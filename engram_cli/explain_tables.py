@@ -46,6 +46,7 @@ class Columns(NamedTuple):
 
 def show_tables(page: Page, listed: Sequence[Section]) -> None:
     """Print every section that has candidates."""
+    listed = [section for section in listed if page.verbose or not section.set_aside]
     rows = [r for section in listed for r in section.rows]
     columns = _columns(page, rows)
     names = parts.signal_names(rows)
@@ -74,8 +75,8 @@ def _columns(page: Page, rows: Sequence[Row]) -> Columns:
     figures = page.width >= WITH_FIGURES
     rank = max(2, widest(str(r.rank or "") for r in rows))
     ids = min(22, widest(r.id for r in rows)) if page.width >= WITH_IDS else 0
-    tokens = max(6, widest(_tokens(r) for r in rows))
-    reason = min(24, max(4, widest(_outcome(r) for r in rows)))
+    tokens = max(6, widest(parts.token_words(r, page.glyphs.none) for r in rows))
+    reason = min(24, max(4, widest(parts.outcome_words(r) for r in rows)))
     miss = min(30, widest(miss_words(page, r) for r in rows))
     room = 0
     if page.width >= WITH_SIGNALS and signals:
@@ -118,12 +119,12 @@ def _table_row(page: Page, r: Row, columns: Columns, names: Sequence[str], top: 
     if columns.id:
         pieces.append((page.fit(r.id, columns.id) + "  ", "dim"))
     pieces.append(_memory(page, r, columns.text))
-    pieces.append((f"  {r.score:>5.3f}" if r.score is not None else " " * 7, dim))
+    pieces.append((f"  {parts.score_words(r, page.glyphs.none):>5}", dim))
     if columns.signals:
         pieces += ["  ", *_signals(page, r, columns, names, top)]
     pieces += [
-        (f" {_tokens(r):>{columns.tokens}}  ", dim),
-        (page.fit(_outcome(r), columns.reason), _outcome_style(r)),
+        (f" {parts.token_words(r, page.glyphs.none):>{columns.tokens}}  ", dim),
+        (page.fit(parts.outcome_words(r), columns.reason), _outcome_style(r)),
     ]
     page.line(*pieces, (" " + page.fit(miss_words(page, r), columns.miss), "dim"))
     if page.verbose and not columns.id and r.id:
@@ -158,18 +159,6 @@ def _spark(page: Page, share: float) -> str:
     if share <= 0:
         return page.glyphs.none
     return page.glyphs.sparks[min(7, int(share * 8))]
-
-
-def _tokens(r: Row) -> str:
-    if r.full is None:
-        return f"{r.used:,}" if r.used else ""
-    if r.state == "omitted" or r.used == r.full:
-        return f"{r.used if r.state != 'omitted' else r.full:,}"
-    return f"{r.used:,}/{r.full:,}"
-
-
-def _outcome(r: Row) -> str:
-    return (r.reason or r.state) if r.state == "omitted" else (r.form or r.state)
 
 
 def miss_words(page: Page, r: Row) -> str:

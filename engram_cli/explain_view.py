@@ -105,14 +105,15 @@ def _nothing(page: Page, explanation: Json) -> None:
 
 def _budget(page: Page, explanation: Json, listed: Sequence[Section]) -> None:
     """Show the sections' bars, all to one scale: used up to the share, used beyond it, and free."""
-    used_by = [s for s in listed if s.used or s.rows]
+    used_by = [s for s in listed if (s.used or s.rows) and not s.set_aside]
     if not used_by:
         return
     name = widest(s.name for s in used_by) + 2
     room = max(5, widest(f"{n or 0:,}" for s in used_by for n in (s.used, s.cap, s.limit))) + 2
     heads = ("cap", "limit") if page.width >= WITH_SIGNALS else ()
     width = max(6, min(60, page.width - name - room * (1 + len(heads)) - 7))
-    legend = f"{page.glyphs.full} used  {page.glyphs.over} beyond its share  {page.glyphs.free} free"
+    beyond = "beyond its share" if width >= 41 else "beyond"
+    legend = f"{page.glyphs.full} used  {page.glyphs.over} {beyond}  {page.glyphs.free} free"
     page.line()
     page.line(
         (page.fit("Budget", name), "bold"),
@@ -133,6 +134,9 @@ def _budget(page: Page, explanation: Json, listed: Sequence[Section]) -> None:
         page.line((page.fit("layout", name + width) + " " * 7 + f"{skeleton:>{room},}", "dim"))
     if empty := [s.name for s in listed if not s.used and not s.rows]:
         page.wrapped("empty: " + ", ".join(empty), style="dim")
+    if aside := [f"{s.name} {len(s.rows):,}" for s in listed if s.set_aside]:
+        more = "" if page.verbose else " (--all)"
+        page.wrapped("not for this purpose: " + ", ".join(aside) + more, style="dim")
 
 
 def _section_bar(page: Page, section: Section, scale: int, width: int) -> list[Piece]:
@@ -180,6 +184,8 @@ def _whole(page: Page, explanation: Json, listed: Sequence[Section]) -> None:
     _pool(page, explanation)
     rows = [r for section in listed for r in section.rows]
     page.line()
+    if rows:
+        page.wrapped("rank: the order of filling, by the score and by how few tokens it costs", style="dim")
     if rows and (names := parts.signal_names(rows)):
         page.wrapped("parts of the score, in order: " + ", ".join(names), style="dim")
     if timings := parts.timing_words(explanation):

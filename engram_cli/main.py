@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
@@ -71,7 +72,8 @@ class Root(Family):
         option = args[0].partition("=")[0] if args else ""
         if option.startswith("-") and option not in ("--version", *HELP["help_option_names"]):
             command = next((word for word in args[1:] if word in _MODULES), "COMMAND")
-            raise UsageError(f"{option} stands before the command", hint=f"options go after it: engram {command} {option}")
+            raise UsageError(f"{option} stands before the command",
+                             hint=f"options go after it: engram {command} {option}")
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -176,8 +178,20 @@ def _invoke(args: list[str]) -> int:
     except _Mistake as exc:
         ctx = getattr(exc, "ctx", None)
         path = ctx.command_path if ctx is not None else "engram"
-        raise UsageError(exc.format_message().rstrip(".").replace("\n", " "), hint=f"see {path} --help") from exc
+        raise _in_plain_words(exc.format_message().rstrip(".").replace("\n", " "), path) from exc
     return result if isinstance(result, int) else 0
+
+
+def _in_plain_words(message: str, path: str) -> UsageError:
+    """Say a mistake of the command line as a person would."""
+    if message.startswith("Got unexpected extra argument"):
+        words = message.partition("(")[2].partition("(")[2].rstrip(")")
+        return UsageError(f"too many words: {words}",
+                          hint=f"put a text of several words into quotes; see {path} --help")
+    for found, plain in ((r"is not a valid int(?:eger)?", "a whole number"), (r"is not a valid float", "a number"),
+                         (r"is not in the range x>=(\d+)", r"at least \3")):
+        message = re.sub(rf"^Invalid value for '(\S+)': (.*) {found}$", rf"\1 is \2, but must be {plain}", message)
+    return UsageError(message, hint=f"see {path} --help")
 
 
 def _silence_stdout() -> None:

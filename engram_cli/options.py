@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -17,10 +17,10 @@ from typer.core import TyperCommand, TyperGroup
 
 from engram_cli.call import Call
 from engram_cli.output import Output
-from engram_core.errors import UsageError
+from engram_core.errors import BadInput, UsageError, nearest
 
 _SCOPE = {
-    "tenant_id": ("--tenant", "ENGRAM_TENANT", "Tenant the memories belong to."),
+    "tenant_id": ("--tenant", "ENGRAM_TENANT", "Tenant the memories belong to; 'default' unless given."),
     "user_id": ("--user", "ENGRAM_USER", "Person the memories are about; your login name unless given."),
     "agent_id": ("--agent", "ENGRAM_AGENT", "Agent that remembers; 'cli' unless given."),
     "session_id": ("--session", "ENGRAM_SESSION", "Conversation; 'default' unless given."),
@@ -32,6 +32,8 @@ SECTIONS: tuple[tuple[str, frozenset[str]], ...] = (
     ("Output and connection", frozenset({"json_out", "ndjson_out", "color", "socket", "timeout", "help"})),
 )
 MAX_TIMEOUT_S = 3600
+# Their options are checked by the daemon: the console entry sends them without a look at what is allowed.
+SERVED_FAST = ("append", "packet", "explain")
 NO_MARKUP: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "add_completion": False}
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -65,8 +67,25 @@ def _parameter(name: str, kind: Any, info: Any, default: Any = None) -> inspect.
                              annotation=Annotated[kind, info])
 
 
+def _write_examples(formatter: Any, lines: list[str]) -> None:
+    """Write the last section of a help as it is to be typed, never wrapped."""
+    if lines:
+        with formatter.section("Examples" if len(lines) > 1 else "Example"):
+            for line in lines:
+                formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+def examples_of(command: Any) -> list[str]:
+    """Return the example lines that the decorator put into a command's epilog."""
+    return [line.strip() for line in (command.epilog or "").partition("Example:\n")[2].splitlines()]
+
+
 class Command(TyperCommand):
     """Show a command's own options first, the shared ones after."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples."""
+        _write_examples(formatter, examples_of(self))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the usage line's words; a required argument needs no braces."""
@@ -88,6 +107,8 @@ class Command(TyperCommand):
 def _section(param: Any) -> str:
     if param.param_type_name == "argument":
         return "Arguments"
+    if param.name in _SCOPE and not param.envvar:  # declared by the command itself: there it means something else
+        return "Options"
     return next((title for title, names in SECTIONS if param.name in names), "Options")
 
 
@@ -95,6 +116,30 @@ class Family(TyperGroup):
     """A group of commands; with a default one, that is run when no command is named."""
 
     default = ""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the usage line's words; with a default command none need be named."""
+        return ["[COMMAND]" if self.default else "COMMAND", "[OPTIONS]"]
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        """Write what the family is for, and what it does alone."""
+        super().format_help_text(ctx, formatter)
+        if self.default:
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text(f"Alone it is {ctx.command_path} {self.default}, and takes its options.")
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands with the first sentence of each, in full."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_sentence(command)) for name, command in found])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write one example of each command."""
+        found = [examples_of(self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        firsts = found[0] if len(found) == 1 else [lines[0] for lines in found if lines]
+        _write_examples(formatter, examples_of(self) or firsts)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the default command's name before options that belong to it."""
@@ -104,6 +149,10 @@ class Family(TyperGroup):
         if self.default and (not args or (args[0].startswith("-") and args[0] not in ("-h", "--help"))):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+
+def _first_sentence(command: Any) -> str:
+    return " ".join((command.help or "").split("\n\n")[0].split())
 
 
 def family(name: str, help: str, *, default: str = "") -> typer.Typer:
@@ -124,10 +173,13 @@ def command(app: typer.Typer, name: str, *, example: str, scope: bool = True, da
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         taken = {parameter.name for parameter in own}
         added = [parameter for parameter in shared if parameter.name not in taken]
+        choices = {} if name in SERVED_FAST else dict(_choices(own))
 
         @functools.wraps(function)
         def run(**values: Any) -> int | None:
             given = {parameter.name: values.pop(parameter.name) for parameter in added}
+            for flag, (key, allowed) in choices.items():
+                _check_choice(flag, values.get(key), allowed)
             call = make_call(given, values)
             try:
                 return function(call, **values)
@@ -141,6 +193,24 @@ def command(app: typer.Typer, name: str, *, example: str, scope: bool = True, da
         return function
 
     return register
+
+
+def _choices(own: list[inspect.Parameter]) -> Iterator[tuple[str, tuple[str, list[str]]]]:
+    """Yield each option whose metavar lists all it takes: its flag, the parameter's name, the words."""
+    for parameter in own:
+        for info in getattr(parameter.annotation, "__metadata__", ()):
+            words = (getattr(info, "metavar", None) or "").split("|")
+            if len(words) > 1 and all(word.islower() for word in words):
+                flag = info.default if isinstance(info.default, str) else parameter.name  # Typer keeps it there
+                yield flag, (parameter.name, words)
+
+
+def _check_choice(flag: str, given: object, allowed: list[str]) -> None:
+    for word in given if isinstance(given, list) else [given]:
+        if word is not None and word not in allowed:
+            near = nearest(str(word), allowed)
+            raise BadInput(f"{flag} is {word!r}; allowed are {', '.join(allowed)}",
+                           hint=f"did you mean {near}?" if near else "choose one of them")
 
 
 def make_call(given: dict[str, Any], own: dict[str, Any]) -> Call:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -76,7 +77,8 @@ class Output:
         self.write(clean(text) + "\n")
 
     def note(self, text: str) -> None:
-        """Tell the person something that is not data."""
+        """Tell the person something that is not data, after the data written before it."""
+        self.flush()
         note(text)
 
     def document(self, name: str, body: Mapping[str, Any]) -> None:
@@ -112,13 +114,26 @@ class Output:
             self.write("\t".join(one_line(cell) for cell in row) + "\n")
 
     def fields(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Write a record, one ``name: value`` per line; further lines of a value are indented."""
-        width = max((len(name) for name, _ in pairs), default=0) if self.rich else 0
+        """Write a record, one ``name: value`` per line; further lines of a value are indented.
+
+        On a terminal the values stand in a column, long ones are wrapped, and a name is not repeated.
+        """
+        if not self.terminal:
+            for name, value in pairs:
+                self.write(f"{self._dim(name + ':')} {clean(value).replace(chr(10), chr(10) + '  ')}\n")
+            return
+        room = max((len(name) for name, _ in pairs), default=0) + 2
+        width = max(20, shutil.get_terminal_size().columns - room)
+        last = ""
         for name, value in pairs:
-            label = f"{name}:".ljust(width + 1)
-            if self.color:
-                label = f"\x1b[2m{label}\x1b[0m"
-            self.write(f"{label} {clean(value).replace(chr(10), chr(10) + '  ')}\n")
+            label = self._dim(f"{'' if name == last else name + ':'}".ljust(room))
+            for line in _wrapped(clean(value), width):
+                self.write(f"{label}{line}\n")
+                label = " " * room
+            last = name
+
+    def _dim(self, text: str) -> str:
+        return f"\x1b[2m{text}\x1b[0m" if self.color and text.strip() else text
 
     def console(self) -> Console:
         """Return a Rich console on stdout that follows the colour rules."""
@@ -146,6 +161,14 @@ class Output:
         for row in rows:
             drawn.add_row(*(Text(row[at]) for at in shown))
         console.print(drawn)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    from textwrap import wrap  # late: only a terminal needs it
+
+    lines = [piece for line in text.split("\n")
+             for piece in wrap(line, width, break_on_hyphens=False, break_long_words=False) or [""]]
+    return lines or [""]
 
 
 def _columns_that_fit(columns: Sequence[Column], widths: list[int], width: int) -> list[int]:

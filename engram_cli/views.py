@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engram_cli.output import Column, Table, dumps
+from engram_cli.output import Column, Table, dumps, plural
 
 Json = Mapping[str, Any]
 
@@ -55,6 +55,10 @@ def said(event: Json) -> str:
         for key in ("content", "text"):
             if isinstance(payload.get(key), str) and payload[key]:
                 return str(payload[key])
+        calls = payload.get("tool_calls")
+        if isinstance(calls, list) and calls and all(isinstance(call, dict) and "name" in call for call in calls):
+            said = (f"{call['name']} {text_of(call.get('arguments', ''))}" for call in calls)
+            return "calls " + ", ".join(one.rstrip() for one in said)
     return text_of(payload)
 
 
@@ -72,28 +76,29 @@ def episodes(items: Iterable[Json]) -> Table:
     rows = [[clock((item.get("time_range") or {}).get("start") or ""),
              clock((item.get("time_range") or {}).get("end") or ""),
              str(item.get("summary", "")), str(item.get("episode_id", ""))] for item in items]
-    return Table(EPISODES, rows, 'no episodes; keep one with: engram episode add "SUMMARY"')
+    return Table(EPISODES, rows, 'no such episodes; keep one with: engram episode add "SUMMARY"')
 
 
 def procedures(items: Iterable[Json]) -> Table:
     """Make a row per procedure."""
     rows = [[str(item.get("task_type", "")), text_of(item.get("content")), str(item.get("priority", 0)),
              str(item.get("procedure_id", ""))] for item in items]
-    return Table(PROCEDURES, rows, 'no procedures; keep one with: engram procedure set TASK "CONTENT"')
+    return Table(PROCEDURES, rows, 'no such procedures; keep one with: engram procedure set TASK "CONTENT"')
 
 
 def insights(items: Iterable[Json]) -> Table:
     """Make a row per insight."""
-    rows = [[str(item.get("validation_state", "")), str(item.get("type", "")), str(item.get("statement", "")),
+    rows = [[str(item.get("validation_state", "")) + (" (expired)" if item.get("expired") else ""),
+             str(item.get("type", "")), str(item.get("statement", "")),
              share(item.get("confidence")), str(item.get("id", ""))] for item in items]
-    return Table(INSIGHTS, rows, 'no insights; keep one with: engram insight add "STATEMENT"')
+    return Table(INSIGHTS, rows, 'no such insights; keep one with: engram insight add "STATEMENT"')
 
 
-def hits(items: Iterable[Json]) -> Table:
+def hits(items: Iterable[Json], *, empty: str = "") -> Table:
     """Make a row per hit of a search."""
     rows = [[f"{float(item.get('score') or 0):.3f}", str(item.get("kind", "")), text_of(item.get("text", "")),
              str(item.get("tokens", "")), str(item.get("id", ""))] for item in items]
-    return Table(HITS, rows, "nothing found; other words may find it, or see: engram events")
+    return Table(HITS, rows, empty or "nothing found; other words may find it, or see: engram events")
 
 
 def clock(value: Any) -> str:
@@ -109,8 +114,56 @@ def share(value: Any) -> str:
 
 def status(found: Json, env: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the daemon's status as names and values; each id of the scope says where it comes from."""
-    sources = found.get("scope_sources") or {}
     rows = _flat("", {key: value for key, value in found.items() if key not in ("scope", "scope_sources")})
+    return rows + _scope(found, env)
+
+
+def status_at_a_glance(found: Json, env: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the same in sentences, for a person at a terminal."""
+    sqlite, index, kernel = (found.get(name) or {} for name in ("sqlite", "index", "kernel"))
+    counters, retention = found.get("counters") or {}, found.get("retention") or {}
+    kept = [f"{name} for {plural(days, 'day')}" if (days := int(retention.get(f"{name}_days") or 0)) else
+            f"{name} for ever" for name in ("events", "insights")]
+    return [
+        ("daemon", f"{found.get('version')}, pid {found.get('pid')}, up {duration(float(found.get('uptime_s') or 0))}"),
+        ("kernel", f"{'compiled' if kernel.get('compiled') else 'not compiled'}, {kernel.get('version', '')}"),
+        ("socket", str(found.get("socket", ""))),
+        ("database", f"{found.get('database')}, {size(sqlite.get('db_bytes'))}, log {size(sqlite.get('wal_bytes'))}"),
+        ("durability", f"{found.get('durability')}: SQLite {sqlite.get('version')}, {sqlite.get('journal_mode')}, "
+                       f"synchronous {sqlite.get('synchronous')}"),
+        ("index", f"{plural(int(index.get('memories') or 0), 'memory', 'memories')} of "
+                  f"{plural(int(index.get('owners') or 0), 'owner')}, {size(index.get('bytes'))}"),
+        ("tokenizer", str(found.get("tokenizer", ""))),
+        ("kept", ", ".join([*kept, plural(int(retention.get("builds_per_run") or 0), "packet") + " of each run"])),
+        ("since start", ", ".join(f"{count:,} {name}" for name, count in counters.items())),
+        ("waiting", f"{plural(int(found.get('queue') or 0), 'write')}, {int(found.get('spool') or 0):,} spooled, "
+                    + plural(int(found.get("connections") or 0), "connection")),
+        ("configuration", ", ".join(found.get("config") or []) or "no file, all defaults"),
+        *_scope(found, env),
+    ]
+
+
+def size(value: Any) -> str:
+    """Return a number of bytes as a person says it."""
+    number = float(value or 0)
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as a person says it."""
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return plural(int(seconds // length), unit)
+    return plural(int(seconds), "second")
+
+
+def _scope(found: Json, env: Mapping[str, str]) -> list[tuple[str, str]]:
+    sources = found.get("scope_sources") or {}
+    rows = []
     for name, value in (found.get("scope") or {}).items():
         source = str(sources.get(name, ""))
         variable = f"ENGRAM_{name.removesuffix('_id').upper()}"

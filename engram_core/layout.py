@@ -53,11 +53,6 @@ def explain_line(value: str) -> str:
     return f'"explain":{value}\n'
 
 
-def envelope_extra(count: Callable[[str], int]) -> int:
-    """Return what the envelope costs beside its three lines: the comma that parts it from the memories."""
-    return count("],\n") - count("]\n")
-
-
 def document(fields: Fields, summary: str, arrays: Arrays, *, allow_insights: bool = False,
              envelope: tuple[str, str, str] | None = None) -> str:
     """Lay out a packet as JSON; ``envelope`` adds meta, budget_report and explain, which are not counted."""

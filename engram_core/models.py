@@ -328,9 +328,9 @@ def build(model: type[M], value: object, field: str, *, keep: bool = False) -> M
     if type(value) is not dict:
         raise BadInput(f"{field} is {show(value)}; allowed is an object",
                        hint=f"its keys: {', '.join(known_keys(model))}")
-    dump_json(value, field)
     if keep:
         value = {key: one for key, one in value.items() if key not in getattr(model, "KEPT", KEPT)}
+    dump_json(value, field)
     try:
         return model.model_validate(value)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Policies: what a purpose shows, how much room each section gets, and every weight of recall. One model per TOML table.
+"""Policies: what a purpose shows, how much room each section gets, every weight of recall. One model per TOML table.
 
 The shipped ``config/policies/default.toml`` lists every field with its default; a named policy overrides single ones.
 """
@@ -30,6 +30,8 @@ RECIPE_WEIGHTS: dict[str, float] = {
     "number": 0.2,
 }
 """The weights of the text ranking with the kernel's defaults, for whoever must not load the kernel to name them."""
+RECIPE_SHARES = ("b", "session_b")
+"""Those that mix two things, so that more than 1 makes no sense."""
 
 if TYPE_CHECKING:
     SectionKey = str
@@ -42,13 +44,14 @@ else:  # pydantic checks the names, whoever looks one up has a plain text
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+StateField = Literal["goal", "plan", "slots", "constraints", "decisions", "risks"]
 Count = Annotated[int, Field(ge=0, le=10_000)]
 
 
 class Table(BaseModel):
     """A TOML table that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Weights(Table):
@@ -81,7 +84,7 @@ class Purpose(Table):
 
     sections: dict[SectionKey, Section] = {}
     weights: dict[KindKey, Weights] = {}
-    state: list[Literal["goal", "plan", "slots", "constraints", "decisions", "risks"]] = ["goal", "slots", "constraints"]
+    state: list[StateField] = ["goal", "slots", "constraints"]
     state_short: list[Literal["plan", "decisions", "risks"]] = []
     state_items: Count = 3
     insights: Literal["none", "validated", "unrejected"] = "none"
@@ -140,8 +143,12 @@ def checked(table: dict[str, Any], source: str, *, recipe: tuple[str, ...] = ())
     try:
         policy = build(Policy, table, "policy")
     except BadInput as error:
-        raise ConfigError(f"{source}: {error.message}", hint=error.hint or "`engram policy show default` lists every field") from None
-    for name in policy.recipe:
+        raise ConfigError(f"{source}: {error.message}",
+                          hint=error.hint or "`engram policy show default` lists every field") from None
+    for name, value in policy.recipe.items():
+        if name in RECIPE_SHARES and value > 1:
+            raise ConfigError(f"{source}: policy.recipe.{name} is {value:g}; allowed is a number from 0 to 1",
+                              hint=f"{RECIPE_WEIGHTS[name]:g} is the default")
         if recipe and name not in recipe:
             near = nearest(name, list(recipe))
             raise ConfigError(f"{source}: policy.recipe has the unknown weight {name!r}; known are {', '.join(recipe)}",
@@ -161,6 +168,7 @@ class Policies:
         self._recipe = recipe
         self._cache: dict[str, tuple[int, dict[str, Any]]] = {}
         self._fresh: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._whole: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] | None = None
         self._loaded: dict[str, tuple[dict[str, Any], dict[str, Any], Policy]] = {}
 
     def names(self) -> dict[str, str]:
@@ -185,21 +193,34 @@ class Policies:
             near = nearest(name, known)
             raise BadInput(f"policy_id is {name!r}; known are {', '.join(known)}",
                            hint=f"did you mean {near}?" if near else "`engram policy list` shows them")
+        table = self._read(path)
+        self._fresh[name] = (now + _LOOK_S, table)
+        return table
+
+    def _read(self, path: str) -> dict[str, Any]:
         stamp = os.stat(path).st_mtime_ns
         cached = self._cache.get(path)
         if cached is None or cached[0] != stamp:
             with open(path, encoding="utf-8") as file:
                 cached = self._cache[path] = (stamp, parse(file.read(), path))
-        self._fresh[name] = (now + _LOOK_S, cached[1])
         return cached[1]
+
+    def _default(self) -> dict[str, Any]:
+        """Return the default policy with every field: the user's own, if there is one, over the shipped one."""
+        own, shipped = self.table("default"), self._read(os.path.join(self._folders[-1], "default.toml"))
+        if own is shipped:
+            return own
+        if self._whole is None or self._whole[0] is not own or self._whole[1] is not shipped:
+            self._whole = (own, shipped, merged(shipped, own))
+        return self._whole[2]
 
     def _named(self, name: str) -> Policy:
         """Return a policy without overrides, made again when a file of it has changed."""
-        base, own = self.table("default"), self.table(name)
+        base, own = self._default(), self.table(name)
         known = self._loaded.get(name)
         if known is None or known[0] is not base or known[1] is not own:
             table = base if name == "default" else merged(base, own)
-            known = self._loaded[name] = (base, own, checked(table, f"policy {name}", recipe=self._recipe))
+            known = self._loaded[name] = (base, own, checked(table, self.names()[name], recipe=self._recipe))
         return known[2]
 
     def load(self, name: str, overrides: dict[str, Any]) -> Policy:
@@ -209,7 +230,7 @@ class Policies:
         """
         if not overrides:
             return self._named(name)
-        base = self.table("default")
+        base = self._default()
         if name != "default":
             try:
                 base = merged(base, self.table(name))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,7 +23,6 @@ _MS = timedelta(milliseconds=1)
 _TIME_MIN, _TIME_MAX = -62135596800000, 253402300799999
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _encode_sorted = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
-_ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def show(value: object) -> str:
@@ -150,12 +148,6 @@ def check_count(field: str, value: object, *, least: int = 0) -> int:
 def day_of(ms: int) -> int:
     """Return the day as ``datetime.date.toordinal`` counts it, in UTC."""
     return ms // 86_400_000 + 719_163
-
-
-def new_id(prefix: str, now_ms: int) -> str:
-    """Make an id that sorts by time: the prefix, 10 characters of milliseconds, 12 random ones (60 bits)."""
-    number = (now_ms & ((1 << 50) - 1)) << 60 | int.from_bytes(os.urandom(8), "big") >> 4
-    return prefix + "".join(_ID_ALPHABET[number >> shift & 31] for shift in range(105, -5, -5))
 
 
 def derived_id(prefix: str, text: str) -> str:

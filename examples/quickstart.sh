@@ -81,13 +81,21 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/engram.XXXXXX") || fail 'no temporary folder c
 finish() {
     status=$?
     trap - EXIT
-    "$engram" daemon stop >/dev/null 2>&1 || :
+    # Stopping is for the whole daemon: it takes no scope. A daemon that could not be stopped must not go unnoticed.
+    unset ENGRAM_USER ENGRAM_AGENT ENGRAM_SESSION ENGRAM_RUN
+    if [ -e "$work/home/.local/share/engram/engram.db.endpoint" ]; then
+        "$engram" daemon stop >"$work/out" 2>&1 || {
+            printf 'quickstart: its daemon still runs: %s\n' "$(cat "$work/out")" >&2
+            [ "$status" -ne 0 ] || status=1
+        }
+    fi
     cd / && rm -rf "$work"
     exit "$status"
 }
 trap finish EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
+trap 'exit 141' PIPE
 trap 'exit 143' TERM
 
 # Nothing of the caller's own Engram may reach the sample, and nothing of the sample may reach it.

@@ -26,7 +26,8 @@ def status(call: Call) -> None:
     if call.out.json or call.out.ndjson:
         call.out.document("status", found)
     else:
-        call.out.fields(views.status(found, os.environ))
+        show = views.status_at_a_glance if call.out.terminal else views.status
+        call.out.fields(show(found, os.environ))
 
 
 @command(app, "version", scope=False, daemon=False, example="engram version --json")

@@ -14,6 +14,7 @@ from engram_cli.commands.fact import Share, Sources
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
 from engram_cli.options import command, family
 from engram_cli.times import moment, time_range
+from engram_core.errors import UsageError
 
 app = family("episode", "Keep summaries of what happened in a stretch of time.", default="list")
 
@@ -52,6 +53,8 @@ def add(
     fields = {"highlights": highlight, "tags": tag, "entities": entity, "sources": source, "scope_level": share,
               "compression_level": level, "episode_id": id}
     given = {"start": moment(start, "--start"), "end": moment(end, "--end")}
+    if end is not None and start is None and not (stdin_json or stdin_ndjson):
+        raise UsageError("--end is given without --start", hint="say when it began as well")
     span = {name: at for name, at in given.items() if at}
 
     def params(episode: Json) -> Json:
@@ -80,7 +83,7 @@ def list_(
         "--tag", metavar="TAG", help="Only with this tag; may be given again.")] = None,
     entity: Annotated[list[str] | None, typer.Option(
         "--entity", metavar="NAME", help="Only about it; may be given again.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
 ) -> None:
     """List episodes."""
     wanted = {"time_range": time_range(since, until), "tags": tag, "entities": entity, "limit": limit}

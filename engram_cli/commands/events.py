@@ -28,7 +28,7 @@ def list_(
     *,
     limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="N",
                                               help="The newest N, in time order; 50 by default.")] = None,
-    after: Annotated[int | None, typer.Option("--after", metavar="SEQ",
+    after: Annotated[int | None, typer.Option("--after", metavar="SEQ", min=0,
                                               help="Only those after this sequence number.")] = None,
     since: Annotated[str | None, typer.Option(
         "--since", metavar="TIME", help="From this time on: a time, a date, 2h, 3d.")] = None,

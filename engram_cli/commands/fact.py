@@ -59,7 +59,7 @@ def set_(
               "validity": {name: at for name, at in validity.items() if at}}
 
     def argument() -> Json:
-        if key is None:
+        if not key:
             raise UsageError("no key given", hint='name what the fact is about: engram fact set KEY "VALUE"')
         return {"fact_key": key, "value": _value(value, json_value)}
 
@@ -114,6 +114,8 @@ def _currents(call: Call, key: str, *, at: str | None = None, as_of: str | None 
     """Return the active value of a key, or the disputed ones."""
     found = _list(call, {"fact_key": key, "status": ["active", "disputed"], "valid_at": moment(at, "--at"),
                          "as_of": moment(as_of, "--as-of")})
+    if not found and (at or as_of):
+        raise NotFound(f"there was no fact {key!r} at that time", hint=f"see: engram fact history {key}")
     if not found:
         raise NotFound(f"there is no fact {key!r}", hint=f'set it with: engram fact set {key} "VALUE"')
     return found
@@ -136,7 +138,7 @@ def list_(
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Only of this key.")] = None,
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Those that held at this time.")] = None,
     as_of: Annotated[str | None, typer.Option("--as-of", metavar="TIME", help="Those known at this time.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
 ) -> None:
     """List facts: what holds, and what is disputed."""
     found = _list(call, {"status": status or ["active", "disputed"], "fact_key": key, "valid_at": moment(at, "--at"),

@@ -9,11 +9,15 @@ import typer
 
 from engram_cli.call import Call
 from engram_cli.options import NO_MARKUP, command
+from engram_cli.output import plural
 from engram_cli.times import moment
 from engram_core.errors import UsageError
 
 app = typer.Typer(**NO_MARKUP)
 
+# What a memory leaves elsewhere: field of the report, and what a person calls one and several of them.
+_MADE = {"versions": ("version", "versions"), "index_entries": ("index entry", "index entries"),
+         "quotes": ("quote", "quotes"), "builds": ("stored packet", "stored packets")}
 KINDS = "event|fact|episode|procedure|insight"
 Kind = Annotated[str, typer.Argument(metavar="KIND", show_default=False, help=KINDS)]
 Id = Annotated[str, typer.Argument(metavar="ID", show_default=False, help="The memory's id.")]
@@ -58,7 +62,7 @@ def forget(
         call.out.document("forget", report)
     else:
         call.out.fields(_lines(report))
-        if report.get("backups_note"):
+        if report["rows"] and report.get("backups_note"):
             call.out.note(str(report["backups_note"]))
     return 0 if report["rows"] else 1
 
@@ -77,11 +81,13 @@ def _confirm(call: Call, selector: dict[str, Any]) -> None:
 
 def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     said = "would delete" if report.get("dry_run") else "deleted"
-    found = [(said, f"{report['rows']} memories")]
-    found += [(f"{said} {name}", str(count)) for name, count in (report.get("kinds") or {}).items() if count]
-    found += [(f"{said} {name.replace('_', ' ')}", str(report[name]))
-              for name in ("versions", "index_entries", "builds") if report.get(name)]
-    return found
+    if not report["rows"]:
+        return [(said, "nothing, no memory matches")]
+    kinds = ", ".join(f"{count:,} {name}" for name, count in (report.get("kinds") or {}).items() if count)
+    made = ", ".join(plural(int(report[name]), word, words)
+                     for name, (word, words) in _MADE.items() if report.get(name))
+    found = [(said, plural(int(report["rows"]), "memory", "memories") + (f" ({kinds})" if kinds else ""))]
+    return [*found, ("with them", made)] if made else found
 
 
 @command(app, "pin", example="engram pin fact f_city")

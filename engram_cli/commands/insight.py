@@ -72,7 +72,7 @@ def list_(
     *,
     state: Annotated[list[str] | None, typer.Option(
         "--state", metavar="unvalidated|testing|validated|rejected", help="Only these; may be given again.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
 ) -> None:
     """List this run's insights."""
     wanted = {"validation_state": state, "limit": limit}

@@ -80,11 +80,12 @@ def search(
     *,
     kind: Annotated[list[str] | None, typer.Option(
         "--kind", metavar="event|fact|episode|procedure|insight", help="Only this kind; may be given again.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many; 20 by default.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1,
+                                              help="At most so many; 20 by default.")] = None,
     now: Annotated[str | None, typer.Option("--now", metavar="TIME",
                                             help="What 'now' means for last week, yesterday.")] = None,
     max_tokens: Annotated[int | None, typer.Option(
-        "--max-tokens", metavar="N", help="As many of the best as fit into this budget.")] = None,
+        "--max-tokens", metavar="N", min=1, help="As many of the best as fit into this budget.")] = None,
 ) -> None:
     """Find memories by what they say, the best first.
 
@@ -92,4 +93,5 @@ def search(
     """
     reply: dict[str, Any] = call.ask("search", query=text_from(query, what="query"), kinds=kind, limit=limit,
                                      now=moment(now, "--now"), max_tokens=max_tokens)
-    call.out.listing("search", reply, "hits", views.hits)
+    empty = f"nothing found that fits into {max_tokens} tokens; see: engram search --help" if max_tokens else ""
+    call.out.listing("search", reply, "hits", lambda hits: views.hits(hits, empty=empty))

@@ -111,6 +111,9 @@ def explain(
     """
     sent = request(purpose=purpose, query=query, max_tokens=max_tokens, task_type=task_type, policy=policy, tag=tag,
                    entity=entity, keyword=keyword, now=now, persist=True)
+    for name, value in (("build", build_id), ("memory", memory)):
+        if value == "":
+            raise UsageError(f"the {name} id is empty", hint="leave it out, or take one from engram explain --json")
     if build_id is not None and sent:
         raise UsageError("a build id and options of a new packet are both given", hint="leave one of them out")
     if sent:

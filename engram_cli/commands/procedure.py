@@ -50,9 +50,9 @@ def set_(
               "applicability": pairs(applies, "--applies")}
 
     def argument() -> Json:
+        if not task:
+            raise UsageError("no task given", hint='name the kind of task first: engram procedure set TASK "CONTENT"')
         said = text_from(content, what="content")
-        if task is None:
-            raise UsageError("no task given", hint="name the kind of task first: engram procedure set TASK CONTENT")
         return {"task_type": task, "content": parse_json(said, what="content") if json_value else said}
 
     def params(procedure: Json) -> Json:
@@ -96,7 +96,7 @@ def list_(
     task: Annotated[str | None, typer.Argument(metavar="[TASK]", show_default=False,
                                                help="Kind of task; all by default.")] = None,
     *,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
 ) -> None:
     """List procedures."""
     found = call.ask("list_procedures", task_type=task, limit=limit)

@@ -72,7 +72,9 @@ def _show_sizes(call: Call, state: Json) -> None:
 def _given(summary: str | None, quotes: list[str] | None) -> dict[str, Any]:
     if summary is None and not quotes:
         raise UsageError("nothing to set", hint='such as: engram stm set --summary "..."')
-    found: dict[str, Any] = {} if summary is None else {"rolling_summary": text_from(summary, what="summary", empty=True)}
+    found: dict[str, Any] = {}
+    if summary is not None:
+        found["rolling_summary"] = text_from(summary, what="summary", empty=True)
     if quotes:
         found["key_quotes"] = [_quote(word) for word in quotes]
     return found

@@ -40,9 +40,11 @@ __all__ = ["READS", "WRITES", "Engine"]
 
 FAST_CHANGES = 100
 FAST_MEMORIES = 50_000
+SHORTEN_S = 1.0  # between two tries to empty the log
 
 
-KERNEL = ("analysis", "bpe", "documents", "fit", "index", "lexicon", "matching", "pieces", "pool", "question", "recipe", "table")
+KERNEL = ("analysis", "bpe", "documents", "fit", "index", "lexicon", "matching", "pieces", "pool", "question", "recipe",
+          "table")
 
 
 def kernel_facts() -> dict[str, Any]:
@@ -74,6 +76,7 @@ class Engine:
         self._cache: IndexCache | None = None
         self._policies: Policies | None = None
         self._shorten = False
+        self._shorten_at = 0.0
         self._unseen = 0
         self.requests: dict[str, tuple[PacketRequest, str]] = {}
         self._counters: dict[tuple[str, str], Counter] = {}
@@ -256,7 +259,10 @@ class Engine:
         if more:
             return True
         # What was forgotten is still in the log: it is emptied, at the next occasion when a reader is in the way.
-        self._shorten = self._shorten and not self.store.checkpoint()
+        now = time.monotonic()
+        if self._shorten and now >= self._shorten_at:
+            self._shorten = not self.store.checkpoint()
+            self._shorten_at = now + SHORTEN_S if self._shorten else 0.0
         return self._shorten
 
     def status(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engram_core.errors import BadInput, Conflict, UnknownField, nearest
 from engram_core.events import Event, check_event
+from engram_core.ids import new_id
 from engram_core.store import writes
 from engram_core.store.tables import MEMORIES, SHORT_TERMS, WORKING_STATES
 from engram_core.store.transaction import Transaction
@@ -25,7 +26,6 @@ from engram_core.values import (
     derived_id,
     dump_json,
     format_time,
-    new_id,
     same_json,
     show,
 )

@@ -44,8 +44,8 @@ cdef class Matching:
     cdef Py_ssize_t stem_capacity
     cdef Py_ssize_t value_capacity
 
-    cdef int match(self, Documents documents, Question question, const Recipe* recipe, const Columns* to, float* sessions,
-                   Scales* scales, list expanded) except -1
+    cdef int match(self, Documents documents, Question question, const Recipe* recipe, const Columns* to,
+                   float* sessions, Scales* scales, list expanded) except -1
     cdef int64_t nbytes(self) noexcept
 
     cdef int _room(self, Documents documents) except -1
@@ -55,8 +55,8 @@ cdef class Matching:
     cdef void _sessions(self, Documents documents, const Recipe* recipe, double weight) noexcept
     cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, const Columns* to) noexcept
     cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, const Columns* to) noexcept
-    cdef void _neighbours(self, Documents documents, const Word* word, uint32_t first, uint32_t second, uint64_t both,
-                          const Columns* to) noexcept
+    cdef void _neighbours(self, Documents documents, const Word* word, uint32_t first, uint32_t second,
+                          uint64_t both, const Columns* to) noexcept
     cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, const Columns* to,
                        double grams, list expanded) except -1
     cdef int _typical(self, Documents documents, const uint32_t* best, const double* weight, int count) except -1

@@ -65,8 +65,8 @@ cdef class Matching:
         memset(self.session_scores, 0, documents.session_count * sizeof(double))
         return 0
 
-    cdef int match(self, Documents documents, Question question, const Recipe* recipe, const Columns* to, float* sessions,
-                   Scales* scales, list expanded) except -1:
+    cdef int match(self, Documents documents, Question question, const Recipe* recipe, const Columns* to,
+                   float* sessions, Scales* scales, list expanded) except -1:
         """Fill the columns (zeroed by the caller) and sessions; name the stems feedback added in expanded."""
         cdef double total
         self._room(documents)

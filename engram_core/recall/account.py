@@ -50,7 +50,8 @@ def explanation(packet: Composed, reads: Reads, *, memory_id: str | None = None)
                    "digest": question.policy.digest, "insights": allowed_insights(question)},
         "tokenizer": spent.counter.tokenizer.name, "format": spent.counter.form,
         "budget": {"max_tokens": question.request.budget.max_tokens, "used_tokens": packet.used,
-                   "skeleton_tokens": spent.counter.skeleton, "sections": _sections(packet, accounts)},
+                   "skeleton_tokens": spent.counter.skeleton, "envelope_tokens": packet.envelope_tokens(),
+                   "sections": _sections(packet, accounts)},
         "candidates": rows, "counts": found.counts, "filters": filters(found), "conflicts": found.conflicts}
 
 
@@ -89,11 +90,12 @@ def _row(packet: Composed, number: int, one: dict[str, Any], rank: int) -> dict[
     names = [name for name, _ in forms]
     row["tokens"] = {name: max(pair) for name, pair in zip(names, one["costs"], strict=False)}
     kept = one["kept"]
-    row["outcome"] = "omitted" if kept < 0 else "kept" if kept == 0 else f"degraded:{names[kept]}"
+    lead = one["lead"] if one["lead"] >= 0 else number
+    form = "" if kept <= 0 else names[kept] if lead == number else found.forms[lead][kept][0]
+    row["outcome"] = "omitted" if kept < 0 else "kept" if kept == 0 else f"degraded:{form}"
     row["reason"], row["miss"] = REASONS[one["reason"]], _miss(packet, one)
     row["used_tokens"] = max(one["costs"][kept]) if kept >= 0 and one["lead"] < 0 else 0
     row["text"] = _text(kind, line)[:_TEXT_CHARS] if line else ""
-    lead = one["lead"] if one["lead"] >= 0 else number
     if lead in found.units:  # a tool call and its results; the tokens are the lead's
         row["unit"] = {"lead": found.pool.id(lead), "ids": [found.pool.id(member) for member in found.units[lead]]}
     return row

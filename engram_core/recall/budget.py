@@ -111,7 +111,7 @@ def spend(found: Gathered, counter: Counter, reads: Reads) -> Spent:
     if "insight" in limits:
         limits["insights"] = min(limits.pop("insight"), limits.get("insights", UNLIMITED))
     room = min(budget - counter.skeleton, limits.get("key_quotes", UNLIMITED))
-    uncut = _complete_costs(found, counter, reads, room)
+    _complete_costs(found, counter, reads, room)
     spent = Spent(counter, budget, {}, limits)
     table, rules = [], []
     for name in SECTIONS:
@@ -120,15 +120,10 @@ def spend(found: Gathered, counter: Counter, reads: Reads) -> Spent:
         most = -1 if rule is None or rule.max_items is None else rule.max_items
         table.append((spent.shares[name], limits.get(name, -1), most, counter.heading(name)))
         rules.append(_RULES[rule.max_form] if rule else 1)
-    while True:
-        *arrays, numbers = pool.arrays(rules, REFERRING)
-        fit = Fit(table, *arrays, wrapper=counter.wrapper)
-        fit.run(min(budget - counter.skeleton, UNLIMITED))
-        kept = pool.settle(fit, numbers, _FIT_REASONS)
-        left = min(budget - counter.skeleton - fit.used, room - fit.section_used[SECTION["key_quotes"]])
-        if True:
-            break
-        pool.reopen(_FIT_REASONS)
+    *arrays, numbers = pool.arrays(rules, REFERRING)
+    fit = Fit(table, *arrays, wrapper=counter.wrapper)
+    fit.run(min(budget - counter.skeleton, UNLIMITED))
+    kept = pool.settle(fit, numbers, _FIT_REASONS)
     spent.caps = dict(zip(SECTIONS, fit.section_caps, strict=True))
     spent.kept = [kept_candidate(found, number) for number in kept]
     spent.left = budget - counter.skeleton - fit.used
@@ -150,11 +145,8 @@ def kept_candidate(found: Gathered, number: int) -> Kept:
                 score, pinned)
 
 
-def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) -> list[int]:
-    """Give every candidate the tokens of its forms in this layout, and the best long quotes shorter forms.
-
-    Returns the long quotes that have none yet, the best first.
-    """
+def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) -> None:
+    """Give every candidate the tokens of its forms in this layout, and the best long quotes shorter forms."""
     pool = found.pool
     indexed = counter.form == "json" and found.layers[0][1].tokenizer_name == counter.tokenizer.name
     for number, forms in list(found.forms.items()):
@@ -166,12 +158,8 @@ def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) 
         ranked = [one for one in pool.active() if one not in found.forms]
         read_lines(ranked, reads, found)
         _set_costs(found, ranked, counter)
-    if room >= UNLIMITED // 2:
-        return []
-    long = pool.longer(KIND["event"], CUT_TOKENS, pool.n)
-    batch = max(6, room // CUT_EVERY)
-    _cut_quotes(found, long[:batch], counter, reads)
-    return long[batch:]
+    if room < UNLIMITED // 2:
+        _cut_quotes(found, pool.longer(KIND["event"], CUT_TOKENS, max(8, room // CUT_TOKENS)), counter, reads)
 
 
 def _set_costs(found: Gathered, numbers: list[int], counter: Counter) -> None:
@@ -179,16 +167,6 @@ def _set_costs(found: Gathered, numbers: list[int], counter: Counter) -> None:
         if number in found.forms:
             array = found.arrays.get(number) or array_of(found, number)
             found.pool.set_costs(number, [counter.item(array, line) for _, line in found.forms[number]])
-
-
-def _cut_more(found: Gathered, counter: Counter, reads: Reads, uncut: list[int], left: int) -> bool:
-    """Cut more of the long quotes that were left out, if there is room for one; tell whether there is."""
-    out = [number for number in uncut if found.pool.brief(number)[5] < 0] if left >= _LEAST_QUOTE else []
-    del out[max(6, left // _LEAST_QUOTE // 4):]
-    for number in out:
-        uncut.remove(number)
-    _cut_quotes(found, out, counter, reads)
-    return bool(out)
 
 
 def array_of(found: Gathered, number: int) -> str:

@@ -50,20 +50,12 @@ class Composed:
     def json(self) -> str:
         """Write the whole packet as JSON."""
         return layout.document(self.fields, self.summary, self.arrays, allow_insights=self.allows(),
-                               envelope=self._envelope())
+                               envelope=(self.meta_json(), self.report_json(), self.explain_json()))
 
-    def _envelope(self) -> tuple[str, str, str]:
-        """Write meta, report and explain; the report tells how many tokens all three take."""
-        meta, report, explain = self.meta_json(), self.report_json(), self.explain_json()
+    def envelope_tokens(self) -> int:
+        """Count what the whole JSON packet has beyond the counted lines; as slow as all counting of long text."""
         count = self.spent.counter.tokenizer.count
-        rest = layout.envelope_extra(count) + count(layout.meta_line(meta)) + count(layout.explain_line(explain))
-        size = 0
-        for _ in range(4):  # its own figure counts, and may get longer
-            now = rest + count(layout.report_line(report))
-            if now == size:
-                break
-            size, report = now, self.report_json(envelope=now)
-        return meta, report, explain
+        return count(self.json()) - count(self.bare())
 
     def text(self, form: str) -> str:
         """Write a text format."""
@@ -94,8 +86,8 @@ class Composed:
                 f'"build_id":"{self.build_id}","tokenizer":{quoted(self.spent.counter.tokenizer.name)},'
                 f'{question.canonical[1:]}')
 
-    def report_json(self, *, envelope: int = 0) -> str:
-        """Write how the budget was spent; ``envelope`` is what meta, this report and explain take."""
+    def report_json(self) -> str:
+        """Write how the budget was spent."""
         degradations = [{"section": one.section, "id": one.id, "from": "full", "to": self.form_name(one),
                          "saved": self._full_cost(one) - max(one.inner, one.last)} for one in self.led if one.form > 0]
         id_of = self.found.pool.id
@@ -103,7 +95,7 @@ class Composed:
                      for section, number, reason in self.omitted]
         budget = self.found.question.request.budget.max_tokens
         return (f'{{"max_tokens":{budget},"used_tokens":{self.used},"used_tokens_est":{self.used},'
-                f'"envelope_tokens":{envelope},"section_usage":{dump_json(self.usage)},"degradations":{dump_json(degradations)},'
+                f'"section_usage":{dump_json(self.usage)},"degradations":{dump_json(degradations)},'
                 f'"omissions":[{",".join(omissions)}]}}')
 
     def report(self) -> dict[str, Any]:
@@ -129,7 +121,7 @@ class Composed:
         omitted: dict[str, dict[str, int]] = {}
         for (section, reason), number in Counter([(section, reason) for section, _, reason in self.omitted]).items():
             omitted.setdefault(SECTIONS[section], {})[REASONS[reason]] = number
-        selected = [f'{{"id":{quoted(one.id)},"section":"{one.section}","score":{one.score:.4f}}}' for one in self.kept]
+        selected = [f'{{"id":{quoted(one.id)},"section":"{one.section}","score":{round(one.score, 4)!r}}}' for one in self.kept]
         rest = {"candidate_counts": {kind: counts["candidates"] for kind, counts in found.counts.items()},
                 "candidate_limits": {name: getattr(policy, name) for name in _LIMITS},
                 "time_window_days": policy.episode_time_window_days,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from engram_core.kernel.analysis import time_hints
 from engram_core.kernel.english import (
     AGO,
     DAYTIME,
@@ -24,6 +23,7 @@ from engram_core.kernel.english import (
     WHICH,
     YEAR,
 )
+from engram_core.kernel.timewords import time_hints
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing itself would take longer to import than all of this

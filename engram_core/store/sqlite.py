@@ -16,6 +16,8 @@ from engram_core.errors import Busy, EngramError, StoreCorrupt, StoreError
 from engram_core.store.dialect import SQLITE
 
 _KEEP = "keep the file and restore a backup, or name another path in store.url"
+_HEAD = b"SQLite format 3\0"
+_CHECKPOINT_MS = 50
 _FULL = "free space on that disk and try again; nothing acknowledged is lost"
 _BY_CODE: dict[int, tuple[type[EngramError], str]] = {
     sqlite3.SQLITE_BUSY: (Busy, "another process holds the database; try again"),
@@ -44,7 +46,9 @@ class SqliteConnection:
         if role == "write" and path != ":memory:":
             _make_private(path)
         if role == "check":
+            # Immutable: SQLite makes no files beside it then; it must not look at a log that is being written.
             name = "file:" + path.replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?mode=ro"
+            name += "&immutable=1" if is_at_rest(path) else ""
         try:
             self._db = sqlite3.connect(name, timeout=self._busy_s, isolation_level=None, check_same_thread=False,
                                        cached_statements=256, uri=role == "check")
@@ -151,7 +155,11 @@ class SqliteConnection:
 
     def checkpoint(self) -> bool:
         """Move the write-ahead log into the database and empty it; False when a reader is in the way."""
-        return bool(self.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0)
+        self.execute(f"PRAGMA busy_timeout={_CHECKPOINT_MS}")  # a reader may stay long, and writers wait meanwhile
+        try:
+            return bool(self.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0)
+        finally:
+            self.execute(f"PRAGMA busy_timeout={round(self._busy_s * 1000)}")
 
     def quick_check(self) -> str:
         """Return "ok" or the first damage found."""
@@ -181,18 +189,31 @@ def _size(path: str) -> int:
 
 
 def check_file(path: str) -> bool:
-    """Tell whether there is a database to open; raise StoreCorrupt when only its log is left.
+    """Tell whether there is a database to open; raise StoreCorrupt for what is none, or when only its log is left.
 
-    SQLite would start empty then and delete the log, with everything acknowledged that is only there.
+    SQLite would start empty then: over a file too short to be one of its own, or deleting a log with everything
+    acknowledged that is only there.
     """
     if path == ":memory:":
         return False
-    if _size(path) > 0:
-        return True
-    if (left := _size(path + "-wal")) > 0:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(len(_HEAD))
+    except FileNotFoundError:
+        head = b""
+    except OSError as error:
+        raise StoreError(f"database {path}: {error.strerror}", hint="name a file of ours in store.url") from error
+    if head and head != _HEAD:
+        raise StoreCorrupt(f"database {path}: the file is no SQLite database", hint=_KEEP)
+    if not head and (left := _size(path + "-wal")) > 0:
         raise StoreCorrupt(f"database {path} is empty or gone, but its log {path}-wal has {left} bytes",
                            hint="keep the log, restore the database beside it, or move the log away to start empty")
-    return False
+    return bool(head)
+
+
+def is_at_rest(path: str) -> bool:
+    """Tell whether the database file alone holds everything: no log and no journal beside it."""
+    return _size(path + "-wal") == 0 and _size(path + "-journal") == 0
 
 
 def _make_private(path: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from engram_core.errors import StoreCorrupt
+from engram_core.errors import StoreCorrupt, StoreError
 from engram_core.store.migrations import VERSION, check_schema, migrate
 from engram_core.store.reads import Reads
 from engram_core.store.sqlite import SqliteConnection, check_file, sizes
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 CHECKED_BYTES = 64 << 20
 """A database up to this size is looked through for damage when it opens; a larger one would delay the start, and
 damage in it is refused where it is met."""
+_LOOKS = 3
 
 
 class Store:
@@ -32,7 +34,7 @@ class Store:
     def __init__(self, path: str, *, durability: str = "full", busy_ms: int = 5000) -> None:
         self.path, self.durability = path, durability
         if path != ":memory:":
-            os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+            _make_folder(os.path.dirname(path) or ".")
         if check_file(path):
             _refuse_foreign(path, busy_ms)
         self._writer = SqliteConnection(path, durability=durability, busy_ms=busy_ms)
@@ -90,8 +92,29 @@ class Store:
         self._writer.close()
 
 
+def _make_folder(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"folder {path}: {error.strerror}", hint="name a file of ours in store.url") from error
+
+
 def _refuse_foreign(path: str, busy_ms: int) -> None:
-    """Raise for a file that is damaged, newer or another program's, before anything is written to it."""
+    """Raise for a file that is damaged, newer or another program's, before anything is written to it.
+
+    What looks damaged is looked at again: it may be that another process has just begun to write.
+    """
+    for left in range(_LOOKS - 1, -1, -1):
+        try:
+            _look(path, busy_ms)
+            break
+        except StoreCorrupt:
+            if not left:
+                raise
+            time.sleep(0.05)
+
+
+def _look(path: str, busy_ms: int) -> None:
     connection = SqliteConnection(path, busy_ms=busy_ms, role="check")
     try:
         if check_schema(connection) == 0 or os.stat(path).st_size > CHECKED_BYTES:

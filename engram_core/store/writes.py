@@ -5,7 +5,6 @@ Each function takes the open transaction and checked input and returns what the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
 
 def digest(text: str) -> str:
     """Return what tells one text from another."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    from _blake2 import blake2b  # hashlib would load OpenSSL, and the first append wait for it
+
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def quote_line(event: Event) -> str:

@@ -153,7 +153,37 @@ def test_policies_are_listed_shown_and_checked(engram: Person, config: Path) -> 
     assert engram.done("policy", "show", "mine", "--json").json["policy"]["max_episodes"] == 20
     assert tomllib.loads(engram.done("policy", "show").out)["max_facts"] == 30
     assert engram.done("policy", "check").out == "ok: default, mine\n"
-    assert engram("policy", "show", "absent").code == 1
+
+
+def test_an_unknown_policy_is_told_alike_everywhere(home: Home, engram: Person, config: Path) -> None:
+    home.start()
+    answers = [engram(*args) for args in (("policy", "show", "absent"), ("policy", "check", "absent"),
+                                          ("packet", "--policy", "absent"))]
+    assert {(answer.code, answer.err) for answer in answers} == {(65, answers[0].err)}
+    assert "known are default" in answers[0].err
+
+
+def test_a_policy_is_shown_with_every_weight_of_the_ranking(engram: Person, config: Path) -> None:
+    from engram_core.kernel.index import RECIPE
+    from engram_core.policy import RECIPE_WEIGHTS
+
+    assert list(RECIPE_WEIGHTS.items()) == list(RECIPE.items())
+    assert tomllib.loads(engram.done("policy", "show").out)["recipe"] == RECIPE
+    assert "# the age at which recency counts half" in engram.done("policy", "show").out
+    folder = config.parent / "policies"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text("[recipe]\ngrams = 0.0\n")
+    assert tomllib.loads(engram.done("policy", "show", "mine").out)["recipe"] == {**RECIPE, "grams": 0.0}
+
+
+@pytest.mark.parametrize(("line", "said"), [("gramms = 1", "did you mean grams?"), ("b = 5", "from 0 to 1")])
+def test_a_wrong_weight_is_found_with_its_file(engram: Person, config: Path, line: str, said: str) -> None:
+    folder = config.parent / "policies"
+    folder.mkdir(parents=True)
+    (folder / "wrong.toml").write_text(f"[recipe]\n{line}\n")
+    for args in (("check", "wrong"), ("check",), ("show", "wrong")):
+        answer = engram("policy", *args)
+        assert answer.code == 78 and said in answer.err and str(folder / "wrong.toml") in answer.err
 
 
 def test_a_typo_in_a_policy_is_found(engram: Person, config: Path, tmp_path: Path) -> None:

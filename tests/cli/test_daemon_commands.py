@@ -32,6 +32,13 @@ def test_start_status_restart_and_stop(engram: Person, home: Home) -> None:
     assert "no daemon was running" in engram.done("daemon", "stop").err
 
 
+def test_stop_and_reload_work_with_a_scope_in_the_environment(engram: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGRAM_USER", "ada")
+    engram.done("daemon", "start")
+    assert "took it over" in engram.done("config", "set", "packet.max_tokens", "900").err
+    assert "stopped" in engram.done("daemon", "stop").err
+
+
 def test_start_works_where_commands_start_none(engram: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGRAM_AUTOSTART", "0")
     answer = engram("append", "x")

@@ -182,7 +182,7 @@ def test_the_question_stands_before_the_figures_and_these_before_the_reasons() -
 def test_an_outcome_of_another_version_is_listed_with_the_omitted() -> None:
     made = {"candidates": [{"kind": "fact", "id": "f1", "outcome": "postponed", "text": "later"}]}
     assert re.search(r"○ +later +postponed", shown(made))
-    assert re.search(r"^- +- f1 +- +0 omitted postponed +later$", plain(made), re.MULTILINE)
+    assert re.search(r"^- +- f1 +- +- omitted postponed +later$", plain(made), re.MULTILINE)
 
 
 def test_an_unknown_reason_is_shown_by_its_own_name() -> None:

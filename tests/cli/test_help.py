@@ -93,6 +93,13 @@ def test_help_is_shown_by_both_spellings(engram: Person) -> None:
         assert engram.done(*args).out.startswith("Usage: engram")
 
 
+def test_a_familys_help_shows_whole_sentences_and_what_it_is_alone(engram: Person) -> None:
+    for name in ("fact", "events", "config", "state", "daemon"):
+        told = engram.done(name, "--help").out
+        assert "..." not in told.replace("[ARGS]...", "") and f"Alone it is engram {name} " in told
+        assert "Example" in told and f"  engram {name}" in told
+
+
 def test_alone_it_says_what_to_type_next(engram: Person) -> None:
     assert 'engram append "' in engram.done().out
 
@@ -101,7 +108,11 @@ def test_alone_it_says_what_to_type_next(engram: Person) -> None:
     (("apend", "x"), "did you mean append?"), (("fact", "lst"), "Did you mean 'list'"),
     (("fact", "set", "--key"), "--key"),
     (("packet", "extra"), "extra"), (("fact", "get"), "KEY"), (("state", "--color", "pink"), "pink"),
-    (("run",), "Missing command"),
+    (("run",), "Missing command"), (("--json", "packet"), "engram packet --json"),
+    (("fact", "--json", "list"), "engram fact list --json"), (("append", "one", "two"), "quotes"),
+    (("append", "x", "--timeout", "0"), "--timeout is 0, but must be more than 0"),
+    (("packet", "--timeout", "nan"), "--timeout is nan"), (("fact", "--limit", "0"), "--limit is 0"),
+    (("packet", "--max-tokens", "x"), "must be a whole number"), (("episode", "add", "x", "--end", "1d"), "--start"),
 ])
 def test_a_slip_is_answered_in_one_line(engram: Person, args: tuple[str, ...], said: str) -> None:
     answer = engram(*args)

@@ -221,3 +221,98 @@ def test_an_empty_home_gives_an_empty_answer_and_the_next_command(engram: Person
     else:
         assert answer.out == ""
         assert answer.err == "" if args[-1] == "--ndjson" else "engram" in answer.err
+
+
+KINDS = [
+    (["append"], ["events", "-n", "9"], "events", [{"payload": "a"}, {"payload": "b"}]),
+    (["fact", "set"], ["fact", "list"], "facts", [{"fact_key": "a", "value": 1}, {"fact_key": "b", "value": 2}]),
+    (["insight", "add"], ["insight", "list"], "insights", [{"statement": "a"}, {"statement": "b"}]),
+    (["episode", "add"], ["episode", "list"], "episodes", [{"summary": "a"}, {"summary": "b"}]),
+    (["procedure", "set"], ["procedure", "list"], "procedures",
+     [{"task_type": "a", "content": "x"}, {"task_type": "b", "content": "x"}]),
+]
+
+
+@pytest.mark.parametrize(("add", "listing", "key", "items"), KINDS, ids=lambda one: "")
+def test_an_object_on_stdin_may_name_its_own_scope(engram: Person, add: list[str], listing: list[str], key: str,
+                                                   items: list[dict[str, object]]) -> None:
+    there = {"user_id": "someone", "session_id": "s9", "run_id": "r9"}
+    engram.done(*add, "--stdin-json", stdin=json.dumps({**items[0], "scope": there}))
+    engram.done(*add, "--stdin-ndjson", stdin=json.dumps({**items[1], "scope": there}))
+    elsewhere = ["--user", "someone", "--session", "s9", "--run", "r9"]
+    assert len(engram.done(*listing, *elsewhere, "--json").json[key]) == 2
+    assert engram.done(*listing, "--json").json[key] == []
+    answer = engram(*add, "--stdin-json", stdin=json.dumps({**items[0], "scope": "s9"}))
+    assert answer.code == 65 and "scope is a text" in answer.err
+
+
+def test_working_states_and_summaries_come_from_stdin_for_each_run(engram: Person) -> None:
+    lines = [{"goal": "one", "scope": {"run_id": "r1"}}, {"goal": "two", "scope": {"run_id": "r2"}}, {"gaol": "three"}]
+    answer = engram("state", "set", "--stdin-ndjson", stdin="\n".join(map(json.dumps, lines)))
+    assert answer.code == 65 and "did you mean goal" in answer.lines[2]["error"]["hint"]
+    assert [engram.done("state", "show", "--run", run).out.splitlines()[0] for run in ("r1", "r2")] == [
+        "goal: one", "goal: two"]
+    shown = engram.done("state", "show", "--run", "r1", "--json").json["working_state"]
+    assert engram.done("state", "set", "--stdin-json", stdin=json.dumps(shown)).out == "version 1\n"
+    stm = {"rolling_summary": "so far", "key_quotes": [{"evidence_id": "e1", "quote": "on Friday"}]}
+    assert engram.done("stm", "set", "--stdin-json", stdin=json.dumps(stm)).out == (
+        "summary of 6 characters, 1 key quote\n")
+    engram.done("stm", "set", "--stdin-ndjson", stdin=json.dumps({**stm, "scope": {"session_id": "s2"}}))
+    found = [engram.done("stm", "--json", "--session", name).json["stm"] for name in ("default", "s2")]
+    assert found[0] == found[1] and found[0]["rolling_summary"] == "so far"
+
+
+@pytest.mark.parametrize("args", [("append", ""), ("search", ""), ("episode", "add", ""), ("insight", "add", "")])
+def test_an_empty_argument_is_no_text(engram: Person, args: tuple[str, ...]) -> None:
+    answer = engram(*args)
+    assert answer.code == 65 and "given: the argument is empty" in answer.err
+
+
+def test_a_value_may_be_empty(engram: Person) -> None:
+    engram.done("fact", "set", "nickname", "")
+    assert engram.done("fact", "get", "nickname").out == "\n"
+
+
+def test_a_stream_goes_on_past_what_no_request_can_carry(engram: Person) -> None:
+    lines = ['{"payload":"a"}', json.dumps({"payload": "x" * 1_100_000}), '{"payload":"\\ud800"}', '{"payload":"b"}']
+    answer = engram("append", "--stdin-ndjson", stdin="\n".join(lines))
+    assert answer.code == 65 and [found.get("line") for found in answer.lines] == [None, 2, 3, None]
+    assert "1048576" in answer.lines[1]["error"]["message"].replace(",", "")
+    assert [row.split("\t")[2] for row in engram.done("events").out.splitlines()] == ["a", "b"]
+
+
+def test_a_masked_secret_is_told(engram: Person) -> None:
+    answer = engram.done("fact", "set", "key", "sk-abcdefghijklmnopqrstuvwxyz0123456789ABCD1234")
+    assert "1 secret masked" in answer.err
+    assert "abcdef" not in engram.done("fact", "get", "key").out
+
+
+def test_what_was_forgotten_is_reported_in_one_line_before_the_note(engram: Person) -> None:
+    engram.done("append", "--id", "e1", "x")
+    answer = engram.shell("engram forget --id e1 --yes 2>&1")
+    assert answer.out.splitlines() == ["deleted: 1 memory (1 event)", "with them: 1 index entry",
+                                       "backups and exports made before may still hold it"]
+    answer = engram("forget", "--id", "e1", "--yes")
+    assert (answer.code, answer.out, answer.err) == (1, "deleted: nothing, no memory matches\n", "")
+
+
+@pytest.mark.parametrize(("args", "flag"), [
+    (("fact", "list", "--status", "actve"), "--status"), (("search", "x", "--kind", "evnt"), "--kind"),
+    (("insight", "list", "--state", "valid"), "--state"), (("events", "--level", "all"), "--level"),
+    (("fact", "set", "k", "v", "--share", "everyone"), "--share"), (("insight", "promote", "i", "--to", "x"), "--to"),
+])
+def test_a_word_that_is_no_choice_is_told_with_its_option(engram: Person, args: tuple[str, ...], flag: str) -> None:
+    answer = engram(*args)
+    assert answer.code == 65 and f"{flag} is {args[-1]!r}; allowed are " in answer.err
+
+
+def test_an_expired_insight_is_marked(engram: Person) -> None:
+    engram.done("insight", "add", "maybe")
+    engram.done("run", "end")
+    assert engram.done("insight", "list").out.startswith("unvalidated (expired)\t")
+
+
+def test_a_tool_call_is_listed_as_what_was_called(engram: Person) -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"id": "c1", "name": "lookup", "arguments": {"q": 1}}]}
+    engram.done("append", "--stdin-json", stdin=json.dumps({"payload": call}))
+    assert engram.done("events").out.split("\t")[2] == 'calls lookup {"q":1}'

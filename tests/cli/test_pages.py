@@ -75,3 +75,11 @@ def test_a_shell_completes(shell: object, line: str, words: list[str]) -> None:
     if not shutil.which(name):
         pytest.skip(f"{name} is not installed")
     assert shell(line) == words  # type: ignore[operator]
+
+
+def test_the_images_a_page_shows_are_there_and_small() -> None:
+    shown = re.findall(r"images/[\w-]+\.svg", (ROOT / "docs/explain.md").read_text())
+    assert shown
+    for name in shown:
+        file = ROOT / "docs" / name
+        assert 1000 < file.stat().st_size < 200_000 and file.read_text().startswith("<svg"), name

@@ -136,3 +136,19 @@ def test_without_text_a_terminal_is_told_what_to_type(engram: Person) -> None:
 def test_it_works_without_home_terminal_or_name(environment: Path, engram: Person) -> None:
     answer = engram.shell('env -i PATH="$PATH" HOME="$HOME" "$PYTHON" -c "$ENTRY" append x < /dev/null')
     assert answer.code == 0 and answer.out.startswith("e_")
+
+
+def test_a_record_on_a_terminal_is_wrapped_under_its_name(engram: Person) -> None:
+    goal = "a goal of many words " * 10
+    engram.done("state", "set", "--goal", goal.strip(), "--plan", "first", "--plan", "second")
+    told = re.sub(r"\x1b\[[\d;]*m", "", on_terminal("state", columns=60)).replace("\r", "").splitlines()
+    assert all(len(line) <= 60 for line in told)
+    assert sum(line.startswith("plan:") for line in told) == 1 and any(line.split() == ["second"] for line in told)
+    piped = engram.done("state").out.splitlines()
+    assert piped[:3] == [f"goal: {goal.strip()}", "plan: first", "plan: second"]
+
+
+def test_status_on_a_terminal_is_said_in_words(engram: Person) -> None:
+    told = on_terminal("status", columns=200)
+    assert "compiled" in told and "pid " in told and "kernel.compiled" not in told
+    assert "kernel.compiled: yes\n" in engram.done("status").out

@@ -56,6 +56,16 @@ def test_the_tour_shows_the_main_job() -> None:
         assert any(f"engram {verb}" in command for command in commands), verb
 
 
+def test_the_tour_shows_memories_found_and_memories_left_out() -> None:
+    """Keep `make docs` from committing a tour in which nothing is found."""
+    shown = {step.given: step.expected for step in TRANSCRIPTS.steps(README)}
+    packets = [text for given, text in shown.items() if given.startswith("engram packet")]
+    assert "none that leaves before nine" in packets[0]
+    assert "- home.city: Lyon" in packets[1] and "- plan: book the train" in packets[2]
+    assert "+    1 f_" in shown["engram explain"] and "omitted budget_total" in shown["engram explain"]
+    assert "4711" not in shown['engram search "door code"']
+
+
 def test_every_language_of_a_block_is_known() -> None:
     for path in DOCUMENTS:
         known = {"console", "transcript", "sh", "toml", "python", "json", ""}

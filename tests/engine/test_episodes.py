@@ -12,7 +12,8 @@ from tests.engine.conftest import SCOPE, Asked
 
 def episode(memory: Asked, id_: str, start: str, end: str | None = None, **fields: Any) -> Any:
     span = {"start": start, **({"end": end} if end else {})}
-    return memory.write("append_episode", episode={"episode_id": id_, "summary": f"about {id_}", "time_range": span, **fields})
+    told = {"episode_id": id_, "summary": f"about {id_}", "time_range": span, **fields}
+    return memory.write("append_episode", episode=told)
 
 
 def listed(memory: Asked, **wanted: Any) -> list[str]:
@@ -87,7 +88,7 @@ def test_a_procedure_is_replaced_by_its_id(memory: Asked) -> None:
     assert [procedure(memory, "p", "deploy", content=c) for c in ("a", "a", "b")] == ["created", "unchanged", "updated"]
     (found,) = memory.read("list_procedures")["procedures"]
     assert found["content"] == "b"
-    assert memory.packet("deploy", task_type="deploy")["procedures"][0]["content"] == "b"
+    assert memory.packet("deploy", task_type="deploy")["long_term"]["procedures"][0]["content"] == "b"
 
 
 def test_procedures_come_by_task_and_priority(memory: Asked) -> None:
@@ -113,8 +114,10 @@ def test_ids_are_made_when_none_is_given(memory: Asked) -> None:
     ("append_episode", {"episode": {"summary": "s"}}, "episode.time_range is missing"),
     ("append_episode", {"episode": {"summary": "s", "time_range": {"start": "2026-01-01"}}},
      "episode.time_range.start is '2026-01-01', which has no time zone; write 2026-01-01T00:00:00Z"),
-    ("append_episode", {"episode": {"summary": "s", "time_range": {"start": 2000, "end": 1000}}}, "lies before the start"),
-    ("append_episode", {"episode": {"summary": 1, "time_range": {"start": 0}}}, "episode.summary is 1; allowed is a text"),
+    ("append_episode", {"episode": {"summary": "s", "time_range": {"start": 2000, "end": 1000}}},
+     "lies before the start"),
+    ("append_episode", {"episode": {"summary": 1, "time_range": {"start": 0}}},
+     "episode.summary is 1; allowed is a text"),
     ("upsert_procedure", {"procedure": {"task_type": "t"}}, "procedure.content is missing"),
     ("upsert_procedure", {"procedure": {"task_type": "t", "content": 1, "priority": 1001}},
      "procedure.priority is 1001; allowed is a whole number from -1000 to 1000"),
@@ -127,7 +130,7 @@ def test_what_is_bad_is_named(memory: Asked, method: str, params: dict[str, Any]
 
 
 def test_a_bad_filter_is_named(memory: Asked) -> None:
-    with pytest.raises(UnknownField, match="episode_filter.time_range has the unknown key 'form'"):
+    with pytest.raises(UnknownField, match=r"episode_filter.time_range has the unknown key 'form'"):
         listed(memory, time_range={"form": 1})
     with pytest.raises(BadInput, match="task_type is empty"):
         memory.read("list_procedures", task_type="")

@@ -215,9 +215,9 @@ def test_a_bad_fact_is_refused_by_name(memory: Asked, fact: dict[str, Any], said
 
 
 def test_unknown_keys_are_refused_with_the_nearest(memory: Asked) -> None:
-    with pytest.raises(UnknownField, match="fact has the unknown key 'confidense'.*did you mean confidence"):
+    with pytest.raises(UnknownField, match=r"fact has the unknown key 'confidense'.*did you mean confidence"):
         memory.fact("k", 1, confidense=1)
-    with pytest.raises(UnknownField, match="fact_filter has the unknown key 'state'.*did you mean status"):
+    with pytest.raises(UnknownField, match=r"fact_filter has the unknown key 'state'.*did you mean status"):
         memory.facts(state=["active"])
 
 

@@ -38,7 +38,7 @@ def test_defaults(memory: Asked) -> None:
 def test_the_same_insight_again_is_a_duplicate_even_after_it_changed(memory: Asked) -> None:
     assert not add(memory)["duplicate"]
     assert add(memory)["duplicate"]
-    change(memory, "testing", )
+    change(memory, "testing")
     assert add(memory)["duplicate"]
     assert listed(memory)[0]["validation_state"] == "testing"
     with pytest.raises(Conflict, match="insight 'i1' already exists with other content"):
@@ -103,10 +103,8 @@ def test_expired_and_rejected_ones_are_in_no_packet(memory: Asked) -> None:
     add(memory, id="alive", statement="it is the tide")
     change(memory, "rejected", id="wrong")
     memory.at(2 * HOUR)
-    text = json.dumps(memory.packet("why", now=memory.clock)["packet" if "packet" in memory.packet("why") else "insights"])
-    assert "alive" in text
-    assert "ended" not in text
-    assert "wrong" not in text
+    patterns = memory.packet("why", now=memory.clock)["insight"]["patterns"]
+    assert [one["id"] for one in patterns] == ["alive"]
 
 
 @pytest.mark.parametrize("flag", [False, True])
@@ -142,7 +140,8 @@ def test_filters(memory: Asked) -> None:
 @pytest.mark.parametrize(("kind", "id_field", "lister"), [
     ("fact", "fact_id", "list_facts"), ("procedure", "procedure_id", "list_procedures"),
     ("episode", "episode_id", "list_episodes")])
-def test_a_validated_insight_becomes_a_memory_that_cites_it(memory: Asked, kind: str, id_field: str, lister: str) -> None:
+def test_a_validated_insight_becomes_a_memory_that_cites_it(memory: Asked, kind: str, id_field: str, lister: str,
+                                                            ) -> None:
     add(memory)
     with pytest.raises(Conflict, match="insight 'i1' is unvalidated; only a validated one is promoted"):
         change(memory, promote=kind)
@@ -151,14 +150,14 @@ def test_a_validated_insight_becomes_a_memory_that_cites_it(memory: Asked, kind:
     (made,) = memory.read(lister)[lister.removeprefix("list_")]
     assert made[id_field] == done["promoted"]["id"]
     assert made["sources"] == ["e1", "i1"]
-    assert INSIGHT["statement"] in json.dumps(made)
+    assert "deploys fail on Fridays" in json.dumps(made)
     assert change(memory, promote=kind)["promoted"] == done["promoted"]  # a repeated request does it once
     assert len(memory.read(lister)[lister.removeprefix("list_")]) == 1
 
 
 def test_a_failed_promotion_changes_nothing(memory: Asked) -> None:
     add(memory)
-    with pytest.raises(BadInput, match="promoted.confidence is 7"):
+    with pytest.raises(BadInput, match=r"promoted.confidence is 7"):
         change(memory, "validated", promote="fact", promoted={"confidence": 7})
     assert listed(memory)[0]["validation_state"] == "unvalidated"
 
@@ -189,7 +188,8 @@ def test_fields_of_the_promoted_memory_can_be_given(memory: Asked) -> None:
     ({"promote": "fact", "patch": {"validation_state": "validated"}, "promoted": {"vlaue": 1}}, UnknownField,
      "promoted has the unknown key 'vlaue'.*did you mean value"),
 ])
-def test_bad_changes_are_refused_by_name(memory: Asked, params: dict[str, Any], error: type[Exception], said: str) -> None:
+def test_bad_changes_are_refused_by_name(memory: Asked, params: dict[str, Any], error: type[Exception], said: str,
+                                         ) -> None:
     add(memory)
     with pytest.raises(error, match=said):
         memory.write("update_insight", **{"id": "i1", **params})
@@ -197,7 +197,7 @@ def test_bad_changes_are_refused_by_name(memory: Asked, params: dict[str, Any], 
 
 
 def test_a_bad_insight_is_refused_by_name(memory: Asked) -> None:
-    with pytest.raises(BadInput, match="insight.type is 'idea'; allowed are hypothesis, strategy, pattern"):
+    with pytest.raises(BadInput, match=r"insight.type is 'idea'; allowed are hypothesis, strategy, pattern"):
         add(memory, type="idea")
-    with pytest.raises(BadInput, match="insight.statement is missing"):
+    with pytest.raises(BadInput, match=r"insight.statement is missing"):
         memory.write("append_insight", insight={"type": "pattern"})

@@ -47,7 +47,8 @@ def test_a_stale_version_is_a_conflict_and_changes_nothing(memory: Asked) -> Non
 
 
 def test_of_many_who_expect_the_same_version_one_wins(memory: Asked) -> None:
-    ops = [("patch_working_state", {"scope": SCOPE, "patch": {"goal": str(n)}, "expected_version": 0}) for n in range(9)]
+    ops = [("patch_working_state", {"scope": SCOPE, "patch": {"goal": str(number)}, "expected_version": 0})
+           for number in range(9)]
     outcomes = memory.engine.write(ops)
     assert [isinstance(one, bytes) for one in outcomes] == [True] + [False] * 8
     assert state(memory)["goal"] == "0"
@@ -109,7 +110,7 @@ def test_short_term_state_belongs_to_the_session(memory: Asked) -> None:
 
 
 def test_a_bad_short_term_state_is_refused(memory: Asked) -> None:
-    with pytest.raises(UnknownField, match="stm_state has the unknown key 'summary'.*did you mean rolling_summary"):
+    with pytest.raises(UnknownField, match=r"stm_state has the unknown key 'summary'.*did you mean rolling_summary"):
         memory.write("update_stm", stm_state={"summary": "x"})
     with pytest.raises(BadInput, match=r"stm_state.key_quotes\[0\].role is 'bot'; allowed are user, assistant"):
         memory.write("update_stm", stm_state={"key_quotes": [{"evidence_id": "e", "quote": "q", "role": "bot"}]})

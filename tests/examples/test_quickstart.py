@@ -49,6 +49,19 @@ def block(output: str) -> str:
     return output[output.index("<memory>"):output.index("</memory>") + len("</memory>\n")]
 
 
+def daemons(home: Any) -> list[str]:
+    """Return the daemons that the quick start left behind."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            line = (entry / "cmdline").read_bytes().decode(errors="replace") if entry.name.isdigit() else ""
+        except OSError:  # it ended meanwhile
+            continue
+        if f"{home.path}/t/" in line:
+            found.append(line)
+    return found
+
+
 def questions() -> list[tuple[str, str]]:
     rows = [line.split("\t") for line in (HISTORY / "questions.txt").read_text(encoding="utf-8").splitlines()]
     return [(row[0], row[1]) for row in rows]
@@ -78,11 +91,13 @@ def test_the_sample_is_imported_recalled_and_explained(home: Any) -> None:
     assert "ev-0308-09" in explained and "kept" in explained and "of 1000 tokens" in explained
     assert 'make quickstart Q="' in done.stdout
     assert list((home.path / "t").iterdir()) == []
+    assert daemons(home) == []
 
 
 def test_the_callers_own_engram_is_not_touched(home: Any) -> None:
     done = quickstart(home, ENGRAM_SOCKET="/nowhere/engram.sock", ENGRAM_TENANT="other", ENGRAM_PACKET_MAX_TOKENS="1")
     assert (done.returncode, done.stderr) == (0, "")
+    assert daemons(home) == []
     assert not (home.path / ".local").exists()
     assert list((home.path / "rt").iterdir()) == []
 

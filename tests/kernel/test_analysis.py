@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram_core.kernel import english
-from engram_core.kernel.analysis import Language, time_hints, tokens
+from engram_core.kernel.analysis import Language, tokens
+from engram_core.kernel.timewords import time_hints
 from tests.kernel.reference_index import words_of
 
 

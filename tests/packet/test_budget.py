@@ -16,7 +16,7 @@ from engram_core.recall.forms import quote_sentences
 from tests.packet.emitted import check_lines, ids_in, json_sections, text_sections
 from tests.packet.world import FORMATS, JSON, TOKENIZERS, World, emitted_tokens, memories, requests
 
-slow = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+slow = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 BUDGET_REASONS = ("budget_section", "budget_total")
 RULES = {"full": 0, "short": 1, "reference": 2}
 
@@ -262,3 +262,21 @@ def test_the_minimum_is_the_skeleton(form: str, tokenizer: str) -> None:
         request["budget"]["max_tokens"] = least - 1
         with pytest.raises(BudgetTooSmall, match=rf"max_tokens is {least - 1}.* takes {least} tokens in {form}"):
             world.rendered(request, format=form, tokenizer=tokenizer)
+
+
+LONG = "Ana went on and on about this and that without end. " * 12
+
+
+@pytest.mark.parametrize("form", ["json", "text", "markdown"])
+@pytest.mark.parametrize("most", [500, 900, 1500, 3000])
+def test_long_quotes_are_cut_until_nothing_more_fits(form: str, most: int) -> None:
+    """However many are cut at once, the budget is not left half empty beside quotes whose best sentences would fit."""
+    world = World()
+    for number in range(90):
+        world.say(f"{number}. {LONG} Ana bought lamp {number} in Lisbon. {LONG}", event_id=f"e{number}")
+    _, report, account = world.both({"query": "Ana lamp Lisbon", "budget": {"max_tokens": most}}, format=form)
+    omitted = [row for row in account["candidates"] if row["reason"] in BUDGET_REASONS]
+    assert omitted and report["used_tokens"] > 0.8 * most
+    left = most - report["used_tokens"]
+    assert all(row_shortest(row, {}) > left for row in omitted if len(row["tokens"]) > 1)
+    assert all(len(row["tokens"]) > 1 for row in omitted) or left < 60

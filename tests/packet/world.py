@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 from hypothesis import strategies as st
 
 from engram_core.daemon.handlers import Engine
@@ -18,6 +20,8 @@ NOW = "2026-06-01T12:00:00Z"
 NOW_MS = 1_780_315_200_000
 DAY_MS = 86_400_000
 JSON = dict[str, Any]
+SCHEMA = Path(__file__).parents[2] / "docs/packet.schema.json"
+VALIDATOR = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
 class World:
@@ -53,6 +57,7 @@ class World:
 
     def packet(self, request: JSON, **params: Any) -> JSON:
         found: JSON = json.loads(self.rendered(request, **params))
+        VALIDATOR.validate(found)
         return found
 
     def explained(self, request: JSON, **params: Any) -> JSON:
@@ -66,6 +71,7 @@ class World:
         packet = _composed(self.engine, self.request(**request), params)
         form = params.get("format", "json")
         emitted = packet.bare() if form == "json" else packet.text(form)
+        VALIDATOR.validate(json.loads(packet.json()))
         return emitted, packet.report(), explanation(packet, self.engine.store.reads)
 
     def forget_index(self) -> None:

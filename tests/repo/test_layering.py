@@ -34,7 +34,7 @@ TABLE["daemon"] = ALL_OF_CORE
 LEAVES = {"engram_core", "__version__", "_version", "shipped", "paths"}
 
 # Modules that belong to another area: the models without pydantic, and the lines a packet is laid out in.
-PART_OF = {"values": "models", "scope": "models", "events": "models", "layout": "packet"}
+PART_OF = {"ids": "models", "values": "models", "scope": "models", "events": "models", "layout": "packet"}
 
 # Module, what it may import beyond its area's row, and whether only inside a function.
 EXCEPTIONS = [

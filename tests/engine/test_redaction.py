@@ -1,0 +1,69 @@
+"""Secrets: replaced before anything is stored, in every kind of memory, and counted in the reply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.conftest import SCOPE, Asked
+
+KEY = "ghp_" + "a1B2" * 9
+SPAN = {"start": "2026-01-01T00:00:00Z"}
+WRITES: list[tuple[str, dict[str, Any], int]] = [
+    ("append_event", {"event": {"scope": SCOPE, "payload": {"content": f"it is {KEY}", KEY: [KEY]}, "tags": [KEY],
+                                "entities": [KEY]}}, 5),
+    ("upsert_fact", {"fact": {"fact_key": "token", "value": {"a": [KEY]}, "notes": f"{KEY} {KEY}"}}, 3),
+    ("append_episode", {"episode": {"episode_id": "e", "summary": KEY, "highlights": [KEY], "time_range": SPAN}}, 2),
+    ("upsert_procedure", {"procedure": {"procedure_id": "p", "task_type": "t", "content": {"run": KEY}}}, 1),
+    ("append_insight", {"insight": {"id": "i", "type": "pattern", "statement": KEY, "tests_suggested": [KEY]}}, 2),
+    ("update_insight", {"id": "i", "patch": {"statement": f"again {KEY}", "validation_state": "validated"},
+                        "promote": "fact", "promoted": {"value": KEY}}, 2),
+    ("update_stm", {"stm_state": {"rolling_summary": KEY, "key_quotes": [{"evidence_id": "e1", "quote": KEY}]}}, 2),
+    ("patch_working_state", {"patch": {"goal": KEY, "slots": {"key": KEY}, "tool_evidence": [
+        {"evidence_id": "e1", "summary": KEY}]}, "merge_slots": {"more": KEY}}, 4),
+    ("write_context_build", {"packet": {"meta": {"build_id": "b"}, "text": KEY}}, 1),
+]
+
+
+def test_no_secret_reaches_the_disk(memory: Asked) -> None:
+    for method, params, count in WRITES:
+        assert memory.write(method, **params)["redacted"] == count, method
+    stored = b"".join(Path(str(memory.path) + end).read_bytes() for end in ("", "-wal"))
+    assert KEY.encode() not in stored
+    assert b"[redacted:github-token]" in stored
+
+
+def test_a_batch_reports_for_each(memory: Asked) -> None:
+    batch = [{"scope": SCOPE, "payload": text} for text in (KEY, "fine", f"{KEY} {KEY}")]
+    assert [one["redacted"] for one in memory.write("append_events", events=batch)["results"]] == [1, 0, 2]
+
+
+def test_the_same_secret_sent_again_is_a_duplicate(memory: Asked) -> None:
+    assert [memory.event(KEY, event_id="e")["duplicate"] for _ in range(2)] == [False, True]
+
+
+def test_ids_stay_what_they_are(make: Callable[..., Asked]) -> None:
+    memory = make(redact__patterns={"digits": r"\d{6,}"})
+    memory.event("call 5551234", event_id="e_123456")
+    memory.fact("account", "no 99887766", sources=["e_123456"])
+    assert memory.facts()[0]["sources"] == ["e_123456"]
+    assert memory.facts()[0]["value"] == "no [redacted:digits]"
+    assert memory.read("list_events")["events"][0]["payload"] == "call [redacted:digits]"
+
+
+def test_it_can_be_turned_off(make: Callable[..., Asked]) -> None:
+    memory = make(redact__enabled=False)
+    assert memory.event(KEY)["redacted"] == 0
+    assert KEY in json.dumps(memory.read("list_events"))
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_patterns_do_not_disturb_each_other(make: Callable[..., Asked], name: str) -> None:
+    memory = make(redact__patterns={"a": r"(?i)(x)y\1", "b": r"(?P<p0>z+)\b"})
+    text = {"a": "XyX", "b": "zzz"}[name]
+    assert memory.event(f"see {text} {KEY}")["redacted"] == 2
+    assert memory.read("list_events")["events"][0]["payload"] == f"see [redacted:{name}] [redacted:github-token]"

@@ -1,0 +1,96 @@
+"""The databases a store runs on. A further one is a further row of DRIVERS; every contract test then runs on it too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from engram_core.events import check_event
+from engram_core.models import Fact, build
+from engram_core.scope import Scope
+from engram_core.store import writes
+from engram_core.store.store import Store
+from engram_core.store.transaction import Transaction
+
+SCOPE = Scope("t", "ada", "bot", "s1", "r1")
+
+
+class Driver(NamedTuple):
+    """How to open a fresh database, and whether another store can open the same one."""
+
+    name: str
+    open: Callable[[Path], Store]
+    shared: bool
+
+
+DRIVERS = [
+    Driver("sqlite-file", lambda folder: Store(str(folder / "store.db")), True),
+    Driver("sqlite-memory", lambda folder: Store(":memory:"), False),
+]
+
+
+class Opened:
+    """An open store and short ways to write to it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def run(self, operation: Callable[[Transaction], Any], *, now_ms: int = 1000) -> Any:
+        """Run one operation in a transaction of its own and return its result or raise its error."""
+        result = self.store.group([operation], now_ms)[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def event(self, payload: Any, event_id: str, scope: Scope = SCOPE, **fields: Any) -> tuple[int, bool]:
+        """Append an event."""
+        found: tuple[int, bool] = self.run(appending(payload, event_id, scope, **fields))
+        return found
+
+    def fact(self, key: str, value: Any, scope: Scope = SCOPE, **fields: Any) -> dict[str, Any]:
+        """Set a fact."""
+        found: dict[str, Any] = self.run(setting(key, value, scope, **fields))
+        return found
+
+    def events(self, scope: Scope = SCOPE, level: str = "run") -> list[dict[str, Any]]:
+        """List all events, page by page."""
+        found: list[dict[str, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            page, after = self.store.reads.list_events(scope, level=level, start=None, end=None, limit=None,
+                                                       after_seq=after)
+            found += page
+        return found
+
+
+def appending(payload: Any, event_id: str, scope: Scope = SCOPE, **fields: Any) -> Callable[[Transaction], Any]:
+    """Return the operation that appends an event."""
+    event = check_event({"scope": scope._asdict(), "payload": payload, "event_id": event_id, **fields}, at_ms=1)
+    return lambda tx: writes.append_event(tx, event, lambda line: None)
+
+
+def setting(key: str, value: Any, scope: Scope = SCOPE, **fields: Any) -> Callable[[Transaction], Any]:
+    """Return the operation that sets a fact."""
+    given = {"fact_key": key, "value": value, **fields}
+    fact = build(Fact, given, "fact")
+    return lambda tx: writes.upsert_fact(tx, scope, fact, frozenset(given), lambda line: None, on_conflict="supersede")
+
+
+@pytest.fixture(params=DRIVERS, ids=lambda driver: driver.name)
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
+    """Give a fresh store on each database in turn."""
+    store = request.param.open(tmp_path)
+    yield Opened(store)
+    store.close()
+
+
+@pytest.fixture(params=[driver for driver in DRIVERS if driver.shared], ids=lambda driver: driver.name)
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Opened, Opened]]:
+    """Give two stores on one database, as two processes have it."""
+    one, other = (Opened(request.param.open(tmp_path)) for _ in range(2))
+    yield one, other
+    one.store.close()
+    other.store.close()
