@@ -136,10 +136,14 @@ class Family(TyperGroup):
             formatter.write_dl([(name, _first_sentence(command)) for name, command in found])
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write one example of each command."""
+        """Write the family's own examples, or one of each command; the latter loads them all."""
+        own = examples_of(self)
+        if own:
+            _write_examples(formatter, own)
+            return
         found = [examples_of(self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         firsts = found[0] if len(found) == 1 else [lines[0] for lines in found if lines]
-        _write_examples(formatter, examples_of(self) or firsts)
+        _write_examples(formatter, firsts)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the default command's name before options that belong to it."""

@@ -41,7 +41,9 @@ def _composed(engine: Engine, request: Any, params: Params) -> Composed:
     counter = engine.counter(params.get("tokenizer") or engine.settings.get("packet.tokenizer"), form)
     part = _choice(params, "part", PARTS, "all")
     question = make_question(scope, wanted, policy, now_ms, canonical)
-    return build_part(question, part, engine.store.reads, engine.cache, counter, most_chars=_max_chars(params))
+    most = _max_chars(params)
+    with engine.store.reads.one_state():
+        return build_part(question, part, engine.store.reads, engine.cache, counter, most_chars=most)
 
 
 def _wanted(engine: Engine, request: dict[str, Any]) -> tuple[PacketRequest, str]:
@@ -103,13 +105,19 @@ def explain(engine: Engine, params: Params) -> Any:
         what = f"build {build_id!r} is not" if build_id else "no packet was built"
         raise NotFound(f"{what} in run {scope.run_id!r} of session {scope.session_id!r}",
                        hint="build one with `engram packet`, or explain one now with `engram explain --query …`")
-    account = json.loads(text)
+    account: dict[str, Any] = json.loads(text)
     if memory is not None:
-        account["candidates"] = [row for row in account["candidates"] if row["id"] == memory]
-    if memory is not None and not account["candidates"]:
-        raise NotFound(f"memory {memory!r} was no candidate of build {account['build_id']}",
-                       hint="ask with the packet's options, like `engram explain --memory ID --query …`")
+        rows = [row for row in account["candidates"] if row["id"] == memory]
+        account["candidates"] = rows or _row_now(engine, account, memory)
     return account
+
+
+def _row_now(engine: Engine, account: dict[str, Any], memory: str) -> list[dict[str, Any]]:
+    """Compute the row of a memory that was no candidate, by the build's request and moment, from what is stored now."""
+    request = {**account["request"], "scope": account["scope"], "now": account["generated_at"]}
+    shown = {"format": account["format"], "tokenizer": account["tokenizer"]}
+    rows: list[dict[str, Any]] = _explained(_composed(engine, request, shown), engine, memory)["candidates"]
+    return rows
 
 
 def _explained(packet: Composed, engine: Engine, memory: str | None) -> dict[str, Any]:

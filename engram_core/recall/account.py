@@ -45,7 +45,7 @@ def explanation(packet: Composed, reads: Reads, *, memory_id: str | None = None)
     return {
         "schema": "engram.explain/1", "build_id": packet.build_id, "generated_at": format_time(question.now_ms),
         "scope": question.scope._asdict(), "purpose": question.request.purpose, "query": question.request.query,
-        "task_type": question.request.task_type,
+        "task_type": question.request.task_type, "request": json.loads(question.canonical),
         "policy": {"id": question.request.policy_id, "overrides": question.request.policy,
                    "digest": question.policy.digest, "insights": allowed_insights(question)},
         "tokenizer": spent.counter.tokenizer.name, "format": spent.counter.form,
@@ -113,7 +113,7 @@ def _own_line(found: Gathered, number: int) -> str:
 
 def _layer(found: Gathered, kind: str, one: dict[str, Any]) -> str:
     if one["doc"] >= 0:
-        return found.layers[one["layer"]][0]
+        return str(found.layers[one["layer"]][0])
     return "session" if kind in ("rolling_summary", "quote", "turn") else "run"
 
 

@@ -12,7 +12,7 @@ from engram_core import layout
 from engram_core.errors import BudgetTooSmall
 from engram_core.kernel.fit import BUDGET_SECTION, BUDGET_TOTAL, MAX_ITEMS, Fit
 from engram_core.recall.candidates import CANDIDATE_KINDS, INSIGHT_ARRAY, KIND, REASON, REFERRING, SECTION, SECTIONS, Kept
-from engram_core.recall.forms import quote_sentences
+from engram_core.recall.forms import QUOTE_TOKENS, quote_sentences
 from engram_core.recall.gather import Gathered
 from engram_core.recall.index import KINDS
 from engram_core.recall.items import short_forms
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 UNLIMITED = 1 << 40
 CUT_TOKENS = 100
 """A quote longer than this has a shorter form: the sentences that matter."""
-CUT_EVERY = 150
-"""One of the best long quotes is cut for so many tokens of the budget: no more could be used, and each costs a read."""
 CUT_CHARS = 200_000
 """A longer text has no shorter form: finding its sentences would hold up everyone else."""
-_LEAST_QUOTE = 12
-"""No quote takes fewer tokens, so with less than this left no further one is cut."""
+_BATCH = 8
+"""At least so many long quotes are cut at once, more of them where the budget could hold more."""
+_PASSES = 3
+"""So often at most the budget is fitted anew because there was room left for quotes not cut yet."""
 LINE_COLUMN = {"event": "line", "fact": "body", "episode": "body", "procedure": "body", "insight": "body"}
 
 
@@ -44,6 +44,8 @@ class Counter:
         self.empty = {allows: tokenizer.count(layout.document({}, '""', {}, allow_insights=allows)) if form == "json" else 0
                       for allows in (False, True)}
         self.skeleton = max(self.empty.values())
+        bare = dump_json({"evidence_id": "e", "quote": "", "role": "user", "ts": "2026-01-01T00:00:00Z"})
+        self.least_quote = self.item("key_quotes", bare)[0] + QUOTE_TOKENS // 2
         self.wrapper = 0 if form == "json" else tokenizer.count(layout.OPENING) + tokenizer.count(layout.CLOSING)
 
     def heading(self, section: str) -> int:
@@ -111,7 +113,7 @@ def spend(found: Gathered, counter: Counter, reads: Reads) -> Spent:
     if "insight" in limits:
         limits["insights"] = min(limits.pop("insight"), limits.get("insights", UNLIMITED))
     room = min(budget - counter.skeleton, limits.get("key_quotes", UNLIMITED))
-    _complete_costs(found, counter, reads, room)
+    uncut = _complete_costs(found, counter, reads, room)
     spent = Spent(counter, budget, {}, limits)
     table, rules = [], []
     for name in SECTIONS:
@@ -120,10 +122,15 @@ def spend(found: Gathered, counter: Counter, reads: Reads) -> Spent:
         most = -1 if rule is None or rule.max_items is None else rule.max_items
         table.append((spent.shares[name], limits.get(name, -1), most, counter.heading(name)))
         rules.append(_RULES[rule.max_form] if rule else 1)
-    *arrays, numbers = pool.arrays(rules, REFERRING)
-    fit = Fit(table, *arrays, wrapper=counter.wrapper)
-    fit.run(min(budget - counter.skeleton, UNLIMITED))
-    kept = pool.settle(fit, numbers, _FIT_REASONS)
+    for again in reversed(range(_PASSES)):
+        *arrays, numbers = pool.arrays(rules, REFERRING)
+        fit = Fit(table, *arrays, wrapper=counter.wrapper)
+        fit.run(min(budget - counter.skeleton, UNLIMITED))
+        kept = pool.settle(fit, numbers, _FIT_REASONS)
+        left = min(budget - counter.skeleton - fit.used, room - fit.section_used[SECTION["key_quotes"]])
+        if not (again and uncut and left >= counter.least_quote and _cut_more(found, counter, reads, uncut)):
+            break
+        pool.reopen(_FIT_REASONS)
     spent.caps = dict(zip(SECTIONS, fit.section_caps, strict=True))
     spent.kept = [kept_candidate(found, number) for number in kept]
     spent.left = budget - counter.skeleton - fit.used
@@ -145,8 +152,11 @@ def kept_candidate(found: Gathered, number: int) -> Kept:
                 score, pinned)
 
 
-def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) -> None:
-    """Give every candidate the tokens of its forms in this layout, and the best long quotes shorter forms."""
+def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) -> list[int]:
+    """Give every candidate the tokens of its forms in this layout, and the best long quotes shorter forms.
+
+    Returns the long quotes that have none yet, the best first.
+    """
     pool = found.pool
     indexed = counter.form == "json" and found.layers[0][1].tokenizer_name == counter.tokenizer.name
     for number, forms in list(found.forms.items()):
@@ -158,8 +168,21 @@ def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) 
         ranked = [one for one in pool.active() if one not in found.forms]
         read_lines(ranked, reads, found)
         _set_costs(found, ranked, counter)
-    if room < UNLIMITED // 2:
-        _cut_quotes(found, pool.longer(KIND["event"], CUT_TOKENS, max(8, room // CUT_TOKENS)), counter, reads)
+    if room >= UNLIMITED // 2:
+        return []
+    long = pool.longer(KIND["event"], CUT_TOKENS, pool.n)
+    most = max(_BATCH, room // CUT_TOKENS)
+    _cut_quotes(found, long[:most], counter, reads)
+    return long[most:]
+
+
+def _cut_more(found: Gathered, counter: Counter, reads: Reads, uncut: list[int]) -> bool:
+    """Cut the next of the long quotes that were left out although there is room for a short one; tell whether any was."""
+    out = [number for number in uncut if found.pool.brief(number)[5] < 0][:_BATCH]
+    for number in out:
+        uncut.remove(number)
+    _cut_quotes(found, out, counter, reads)
+    return bool(out)
 
 
 def _set_costs(found: Gathered, numbers: list[int], counter: Counter) -> None:

@@ -12,7 +12,7 @@ class Dialect:
 
     ``types`` maps column kinds to SQL types; ``parameter`` is a format with the parameter's name; ``upsert`` is a
     format with ``keys`` and ``sets``, ``excluded`` one with the column's ``name``; ``begin`` opens a writing
-    transaction.
+    transaction, ``begin_reading`` one whose reads all see the same state.
     """
 
     types: Mapping[str, str]
@@ -22,6 +22,7 @@ class Dialect:
     upsert: str
     excluded: str
     begin: str
+    begin_reading: str
     max_parameters: int
 
 
@@ -33,5 +34,6 @@ SQLITE = Dialect(
     upsert="ON CONFLICT ({keys}) DO UPDATE SET {sets}",
     excluded="excluded.{name}",
     begin="BEGIN IMMEDIATE",
+    begin_reading="BEGIN",
     max_parameters=30_000,
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core.scope import SCOPE_FIELDS, Scope
@@ -50,6 +52,16 @@ class Reads:
         self._connection = connection
         self._dialect = connection.dialect
         self.rows_read = 0
+
+    @contextmanager
+    def one_state(self) -> Iterator[None]:
+        """Let all reads inside see the same state of the store, whatever is committed meanwhile."""
+        began = self._connection.begin_reading()
+        try:
+            yield
+        finally:
+            if began:
+                self._connection.rollback()
 
     def _select(self, table: Table, scope: Scope | Owner, columns: tuple[str, ...], *, level: str = "owner",
                 where: str = "", order: str = "", limit: int | None = None, **values: Any) -> list[tuple[Any, ...]]:

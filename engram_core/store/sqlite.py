@@ -119,6 +119,13 @@ class SqliteConnection:
         """Open a writing transaction, waiting for other writers."""
         self.execute(self.dialect.begin)
 
+    def begin_reading(self) -> bool:
+        """Let all reads until ``rollback`` see one state; False when the one connection of a private database is in use."""
+        if self.path == ":memory:" or self._db.in_transaction:
+            return False
+        self.execute(self.dialect.begin_reading)
+        return True
+
     def commit(self) -> None:
         """Make the transaction durable; raise when that cannot be known, after undoing it."""
         try:

@@ -279,4 +279,4 @@ def test_long_quotes_are_cut_until_nothing_more_fits(form: str, most: int) -> No
     assert omitted and report["used_tokens"] > 0.8 * most
     left = most - report["used_tokens"]
     assert all(row_shortest(row, {}) > left for row in omitted if len(row["tokens"]) > 1)
-    assert all(len(row["tokens"]) > 1 for row in omitted) or left < 60
+    assert all(len(row["tokens"]) > 1 for row in omitted) or left < CUT_TOKENS
