@@ -1,8 +1,8 @@
 """What the benches of an installed Engram share: its interpreter, homes of their own, and lines to a daemon.
 
 Driven by ``bench_startup``, ``bench_append`` and ``bench_memory``. Start-up is only that of users when Engram lies in
-site-packages as compiled files and the wrapper script is one that a current installer writes, so ``from_wheel`` makes
-exactly that; ``ENGRAM_BENCH_PYTHON`` names an interpreter that has it already.
+site-packages as compiled files, installed by the pip that a new venv brings along, so ``from_wheel`` makes exactly that;
+``ENGRAM_BENCH_PYTHON`` names an interpreter that has it already.
 """
 
 from __future__ import annotations
@@ -45,8 +45,6 @@ def from_wheel() -> Iterator[str]:
         subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
         python = str(place / "venv/bin/python3")
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        if subprocess.run([*pip, "--upgrade", "pip"], stdout=sys.stderr, check=False).returncode:
-            print("pip could not be upgraded; an old one writes a slower wrapper", file=sys.stderr)
         subprocess.run([*pip, *map(str, place.glob("*.whl"))], check=True, stdout=sys.stderr)
         yield ready(python)
 

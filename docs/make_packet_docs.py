@@ -97,7 +97,13 @@ def _words(field: dict[str, Any], defs: dict[str, Any]) -> str:
     kind = "object" if "$ref" in field else field.get("type", "any JSON")
     if kind == "array":
         return f"list of {_words(field.get('items', {}), defs)}"
-    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "none"}
+    words = {
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+        "null": "none",
+    }
     low, high = field.get("minimum"), field.get("maximum")
     bounds = f" {low} to {high}" if low is not None and high is not None else f" from {low}" if low is not None else ""
     return words.get(kind, kind) + bounds
@@ -111,7 +117,10 @@ def pages() -> dict[str, str]:
     """Return every generated file by its path."""
     text = (ROOT / "docs/packet.md").read_text(encoding="utf-8")
     page = MADE.sub(lambda found: "\n".join([f"<!-- fields: {found[1]} -->", *table(found[1]), "<!-- end -->"]), text)
-    return {"docs/packet.schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n", "docs/packet.md": page}
+    return {
+        "docs/packet.schema.json": json.dumps(schema(), indent=1, ensure_ascii=False) + "\n",
+        "docs/packet.md": page,
+    }
 
 
 if __name__ == "__main__":

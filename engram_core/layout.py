@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engram_core.values import dump_json
@@ -90,7 +90,8 @@ def dumps(packet: Mapping[str, Any], *, bare: bool = True) -> str:
     """Write a packet as the lines that its budget counts; with ``bare=False`` also the envelope."""
     short, insight = packet["short_term"], packet["insight"]
     parts = {**short, **packet["long_term"], **insight, "citations": packet["citations"]}
-    envelope = None if bare else (dump_json(packet["meta"]), dump_json(packet["budget_report"]), dump_json(packet["explain"]))
+    envelope = None if bare else (dump_json(packet["meta"]), dump_json(packet["budget_report"]),
+                                  dump_json(packet["explain"]))
     return document({name: dump_json(value) for name, value in short["working_state"].items()},
                     dump_json(short["rolling_summary"]),
                     {name: [dump_json(item) for item in parts[name]] for name in ARRAYS},
@@ -115,8 +116,11 @@ _TAG = re.compile("<(?=[\\s/\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*memory)", re
 
 
 def harmless(text: str) -> str:
-    """Return the text without terminal escapes, line ends other than a newline, and characters that hide or turn text
-    round, and with tags like our own made plain words."""
+    """Return the text without anything that could act: it stays words.
+
+    Taken out are terminal escapes, line ends other than a newline, and characters that hide text or turn it round;
+    tags like our own become plain words.
+    """
     text = _CONTROL.sub(" ", _ESCAPE.sub(" ", text.replace("\r\n", "\n")))
     return _TAG.sub("‹", _HIDDEN.sub("", text))
 
@@ -193,6 +197,7 @@ def _citation(item: Mapping[str, Any], mark: str) -> str:
 
 _TEXT: Mapping[str, Any] = {
     "working_state": _field, "rolling_summary": _plain, "key_quotes": _quote, "conversation_window": _quote,
-    "open_loops": _plain, "last_tool_evidence": _evidence, "facts": _fact, "preferences": _fact, "procedures": _procedure,
-    "episodes": _episode, "hypotheses": _insight, "strategy_sketches": _insight, "patterns": _insight,
+    "open_loops": _plain, "last_tool_evidence": _evidence, "facts": _fact, "preferences": _fact,
+    "procedures": _procedure, "episodes": _episode, "hypotheses": _insight, "strategy_sketches": _insight,
+    "patterns": _insight,
     "citations": _citation}

@@ -3,6 +3,8 @@
 The request models check what callers send; the packet models are the published JSON Schema and validate in the tests.
 """
 
+# ruff: noqa: RUF012  (pydantic copies a model's defaults)
+
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
@@ -13,9 +15,21 @@ from engram_core.models import Id, Model, Names, Text, TimeRange
 
 SCHEMA_VERSION = "v1"
 Purpose = Literal["planner", "tool", "responder"]
-SectionName = Literal["working_state", "rolling_summary", "key_quotes", "conversation_window", "open_loops",
-                      "last_tool_evidence", "facts", "preferences", "procedures", "episodes", "insights", "insight",
-                      "citations"]
+SectionName = Literal[
+    "working_state",
+    "rolling_summary",
+    "key_quotes",
+    "conversation_window",
+    "open_loops",
+    "last_tool_evidence",
+    "facts",
+    "preferences",
+    "procedures",
+    "episodes",
+    "insights",
+    "insight",
+    "citations",
+]
 
 
 class Cues(Model):
@@ -31,8 +45,10 @@ class Budget(Model):
     """Tokens for the whole packet (0: unlimited) and hard limits for single sections."""
 
     max_tokens: Annotated[int, Field(ge=0, le=100_000_000, description="for the whole packet; 0 is no limit")] = 2048
-    per_section: Annotated[dict[SectionName, Annotated[int, Field(ge=0, le=100_000_000)]], Field(
-        description="hard limits for sections; 0 empties one")] = {}
+    per_section: Annotated[
+        dict[SectionName, Annotated[int, Field(ge=0, le=100_000_000)]],
+        Field(description="hard limits for sections; 0 empties one"),
+    ] = {}
 
 
 class PacketRequest(Model):
@@ -45,7 +61,9 @@ class PacketRequest(Model):
     budget: Budget = Budget()
     policy_id: Annotated[Id, Field(description="the policy's name; beside `policy` it may be any label")] = "default"
     policy: Annotated[dict[Text, Any], Field(description="single fields of the policy, for this request")] = {}
-    now: Annotated[Any, Field(description="the moment to build for: RFC 3339 or milliseconds; the daemon's clock")] = None
+    now: Annotated[Any, Field(description="the moment to build for: RFC 3339 or milliseconds; the daemon's clock")] = (
+        None
+    )
     persist: Annotated[bool, Field(description="keep packet and explanation for `engram explain`")] = True
 
 
@@ -72,7 +90,9 @@ class Meta(Open):
     budget: Annotated[dict[str, Any], Field(description="the budget as it was asked for")]
     policy_id: str
     policy: Annotated[dict[str, Any], Field(description="the policy's fields that the request overrode")]
-    build_id: Annotated[str, Field(description="a hash of request, policy, `now` and what was stored; names its explanation")]
+    build_id: Annotated[
+        str, Field(description="a hash of request, policy, `now` and what was stored; names its explanation")
+    ]
     tokenizer: Annotated[str, Field(description="what counted the tokens")]
 
 
@@ -94,7 +114,9 @@ class EmittedQuote(Open):
     """What somebody said, from the session's own quotes or from an event of any session."""
 
     evidence_id: Annotated[str, Field(description="the event it is from")]
-    quote: Annotated[str, Field(description="the words, of a long text the sentences that matter, `…` where some are left out")]
+    quote: Annotated[
+        str, Field(description="the words, of a long text the sentences that matter, `…` where some are left out")
+    ]
     role: Literal["user", "assistant", "tool", "system"] = "user"
     ts: Annotated[str | None, Field(description="when it was said")] = None
     name: Annotated[str | None, Field(description="who said it, where the event names a speaker")] = None
@@ -123,14 +145,18 @@ class ShortTermPart(Open):
 
     working_state: EmittedState
     rolling_summary: Annotated[str, Field(description="the session's summary, whole or its first sentences")]
-    key_quotes: Annotated[list[EmittedQuote], Field(description="the session's own quotes, then what the query finds, best first")]
-    conversation_window: Annotated[list[Turn], Field(description="the newest turns in their order, when the policy asks for them")]
+    key_quotes: Annotated[
+        list[EmittedQuote], Field(description="the session's own quotes, then what the query finds, best first")
+    ]
+    conversation_window: Annotated[
+        list[Turn], Field(description="the newest turns in their order, when the policy asks for them")
+    ]
     open_loops: list[str]
     last_tool_evidence: Annotated[list[EmittedEvidence], Field(description="the newest first")]
 
 
 class EmittedFact(Open):
-    """A fact; `notes`, `validity`, `sources` and `scope_level` only when they are not the default and there was room."""
+    """A fact; its last four fields only when they are not the default and there was room."""
 
     fact_id: str
     fact_key: str
@@ -180,8 +206,10 @@ class LongTermPart(Open):
     """What is known for longer, each list best first."""
 
     facts: list[EmittedFact]
-    preferences: Annotated[list[EmittedFact], Field(description="facts whose key begins with `preference`, when the policy "
-                                                                "has `split_preferences`")]
+    preferences: Annotated[
+        list[EmittedFact],
+        Field(description="facts whose key begins with `preference`, when the policy has `split_preferences`"),
+    ]
     procedures: list[EmittedProcedure]
     episodes: list[EmittedEpisode]
 

@@ -11,8 +11,8 @@ from engram_core.errors import BadInput, NotFound
 from engram_core.values import check_text, dump_json, show
 
 if TYPE_CHECKING:
-    from engram_core.packet import PacketRequest
     from engram_core.daemon.handlers import Engine
+    from engram_core.packet import PacketRequest
     from engram_core.recall.compose import Composed
 
 Params = dict[str, Any]
@@ -145,8 +145,10 @@ def search(engine: Engine, params: Params) -> Any:
     if most is not None and (type(most) is not int or most < 1):
         raise BadInput(f"max_tokens is {show(most)}; allowed is a whole number from 1")
     policy = engine.policies.load(engine.settings.get("packet.policy"), {})
-    hits = run(scope, query, kinds=kinds, limit=limit_of(params), max_tokens=most, policy=policy,
-               now_ms=moment(params.get("now"), engine.now_ms()), reads=engine.store.reads, cache=engine.cache)
+    now_ms = moment(params.get("now"), engine.now_ms(), "now")
+    with engine.store.reads.one_state():
+        hits = run(scope, query, kinds=kinds, limit=limit_of(params), max_tokens=most, policy=policy,
+                   now_ms=now_ms, reads=engine.store.reads, cache=engine.cache)
     return {"hits": hits}
 
 

@@ -366,7 +366,26 @@ cdef class Pool:
                 "signals": (one.relevance, one.recency, one.importance, one.cue, one.layer_value),
                 "costs": [(one.cost[2 * i], one.cost[2 * i + 1]) for i in range(one.forms)]}
 
-    def omitted(self):
-        """Return (section, number, reason) of every omitted candidate, in their order."""
+    def omissions(self, list heads, list tails, quote):
+        """Return the omitted as one JSON text, items parted by commas.
+
+        ``heads`` by section and ``tails`` by reason enclose each id, which ``quote`` writes as JSON.
+        """
         cdef Py_ssize_t i
-        return [(self.items[i].section, i, self.items[i].reason) for i in range(self.n) if self.items[i].kept < 0]
+        cdef list parts = []
+        for i in range(self.n):
+            if self.items[i].kept < 0:
+                parts.append(heads[self.items[i].section] + quote(self.id(i)) + tails[self.items[i].reason])
+        return ",".join(parts)
+
+    def left_out(self):
+        """Return (section, reason, number of candidates) for all that was omitted."""
+        cdef Py_ssize_t i
+        cdef int counts[16][32]
+        cdef int section, reason
+        memset(counts, 0, sizeof(counts))
+        for i in range(self.n):
+            if self.items[i].kept < 0:
+                counts[self.items[i].section & 15][self.items[i].reason & 31] += 1
+        return [(section, reason, counts[section][reason]) for section in range(16) for reason in range(32)
+                if counts[section][reason]]

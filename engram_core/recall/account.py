@@ -60,8 +60,8 @@ def _sections(packet: Composed, accounts: list[dict[str, Any]]) -> list[dict[str
     for at, (name, share) in enumerate(spent.shares.items()):
         forms = [one["kept"] for one in accounts if one["section"] == at]
         if share or forms:
-            rows.append({"section": name, "share": share, "cap": spent.caps.get(name, 0), "limit": spent.limits.get(name),
-                         "used": packet.usage.get(name, 0), "kept": forms.count(0),
+            rows.append({"section": name, "share": share, "cap": spent.caps.get(name, 0),
+                         "limit": spent.limits.get(name), "used": packet.usage.get(name, 0), "kept": forms.count(0),
                          "degraded": sum(form > 0 for form in forms), "omitted": forms.count(-1)})
     cited = len(packet.arrays.get("citations", ()))
     if cited:
@@ -162,8 +162,9 @@ def _missed(found: Gathered, reads: Reads, at: int, level: str, doc: int) -> dic
     kind = KINDS[about[0]]
     alone = select(found, kind, at, most=1, subset=[doc])
     costs = index.table.costs(doc)
-    row: dict[str, Any] = {"kind": kind, "id": index.ids[doc], "section": SECTION_OF_KIND[kind], "layer": level, "rank": 0,
-                           "score": 0.0, "pinned": about[4], "tokens": {"full": max(costs[0])} if costs else {},
+    row: dict[str, Any] = {"kind": kind, "id": index.ids[doc], "section": SECTION_OF_KIND[kind], "layer": level,
+                           "rank": 0, "score": 0.0, "pinned": about[4],
+                           "tokens": {"full": max(costs[0])} if costs else {},
                            "outcome": "omitted", "reason": "not_for_purpose", "miss": "", "used_tokens": 0}
     if alone.docs:
         row["score"] = round(alone.scores[0], 6)

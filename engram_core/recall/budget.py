@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 from engram_core import layout
 from engram_core.errors import BudgetTooSmall
 from engram_core.kernel.fit import BUDGET_SECTION, BUDGET_TOTAL, MAX_ITEMS, Fit
-from engram_core.recall.candidates import CANDIDATE_KINDS, INSIGHT_ARRAY, KIND, REASON, REFERRING, SECTION, SECTIONS, Kept
+from engram_core.recall.candidates import (
+    CANDIDATE_KINDS,
+    INSIGHT_ARRAY,
+    KIND,
+    REASON,
+    REFERRING,
+    SECTION,
+    SECTIONS,
+    Kept,
+)
 from engram_core.recall.forms import QUOTE_TOKENS, quote_sentences
 from engram_core.recall.gather import Gathered
 from engram_core.recall.index import KINDS
@@ -41,11 +50,12 @@ class Counter:
         self.tokenizer, self.form = tokenizer, form
         self._seen: dict[tuple[str, str], tuple[int, int]] = {}
         self._headings: dict[str, int] = {}
-        self.empty = {allows: tokenizer.count(layout.document({}, '""', {}, allow_insights=allows)) if form == "json" else 0
-                      for allows in (False, True)}
-        self.skeleton = max(self.empty.values())
-        bare = dump_json({"evidence_id": "e", "quote": "", "role": "user", "ts": "2026-01-01T00:00:00Z"})
-        self.least_quote = self.item("key_quotes", bare)[0] + QUOTE_TOKENS // 2
+        bare = [layout.document({}, '""', {}, allow_insights=allows) for allows in (False, True)]
+        # without and with insights allowed in the responder
+        self.empty = [tokenizer.count(one) if form == "json" else 0 for one in bare]
+        self.skeleton = max(self.empty)
+        quote = dump_json({"evidence_id": "e", "quote": "", "role": "user", "ts": "2026-01-01T00:00:00Z"})
+        self.least_quote = self.item("key_quotes", quote)[0] + QUOTE_TOKENS // 2
         self.wrapper = 0 if form == "json" else tokenizer.count(layout.OPENING) + tokenizer.count(layout.CLOSING)
 
     def heading(self, section: str) -> int:
@@ -70,7 +80,8 @@ class Counter:
         count = self.tokenizer.count
         if self.form == "json":
             if array_ == "working_state":
-                extra = sum(count(layout.state_line(name, value)) - count(layout.state_line(name, layout.STATE_DEFAULTS[name]))
+                extra = sum(count(layout.state_line(name, value))
+                            - count(layout.state_line(name, layout.STATE_DEFAULTS[name]))
                             for name, value in json.loads(line).items())
                 return extra, extra
             if array_ == "rolling_summary":
@@ -148,8 +159,8 @@ def too_small(budget: int, counter: Counter, parts: int) -> BudgetTooSmall:
 def kept_candidate(found: Gathered, number: int) -> Kept:
     """Return a candidate with its names."""
     kind, section, layer, doc, seq, form, inner, last, score, pinned = found.pool.brief(number)
-    return Kept(number, found.pool.id(number), CANDIDATE_KINDS[kind], SECTIONS[section], layer, doc, seq, form, inner, last,
-                score, pinned)
+    return Kept(number, found.pool.id(number), CANDIDATE_KINDS[kind], SECTIONS[section], layer, doc, seq, form, inner,
+                last, score, pinned)
 
 
 def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) -> list[int]:
@@ -177,7 +188,7 @@ def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) 
 
 
 def _cut_more(found: Gathered, counter: Counter, reads: Reads, uncut: list[int]) -> bool:
-    """Cut the next of the long quotes that were left out although there is room for a short one; tell whether any was."""
+    """Cut the next of the long quotes that were left out beside room for a short one, and tell whether any was."""
     out = [number for number in uncut if found.pool.brief(number)[5] < 0][:_BATCH]
     for number in out:
         uncut.remove(number)

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from engram_core.store.reads import Reads
 
 
-def moment(value: Any, clock_ms: int) -> int:
+def moment(value: Any, clock_ms: int, field: str = "request.now") -> int:
     """Return the moment a request is for; the clock's when it names none."""
     if value is None:
         return clock_ms
-    return check_ms("request.now", value) if type(value) is int else parse_time("request.now", value)
+    return check_ms(field, value) if type(value) is int else parse_time(field, value)
 
 
 def make_question(scope: Scope, request: PacketRequest, policy: Policy, now_ms: int, canonical: str) -> Question:
@@ -50,10 +50,12 @@ def build_packet(question: Question, reads: Reads, cache: IndexCache, counter: C
     """Gather, spend and compose; what is excluded is in the stable part already."""
     found = gather(question, reads, cache, exclude)
     spent = spend(found, counter, reads)
-    return compose(found, spent, reads, _build_id(question, [(level, one.revision) for level, one in found.layers], counter))
+    revisions = [(level, one.revision) for level, one in found.layers]
+    return compose(found, spent, reads, _build_id(question, revisions, counter))
 
 
 def _build_id(question: Question, revisions: list[tuple[str, int]], counter: Counter) -> str:
-    text = "\x00".join((*question.scope, question.canonical, str(revisions), question.policy.digest, str(question.now_ms),
-                        str(question.room), counter.tokenizer.name, counter.form, question.part, __version__))
+    text = "\x00".join((*question.scope, question.canonical, str(revisions), question.policy.digest,
+                        str(question.now_ms), str(question.room), counter.tokenizer.name, counter.form, question.part,
+                        __version__))
     return "b_" + hashlib.blake2b(text.encode(), digest_size=10).hexdigest()

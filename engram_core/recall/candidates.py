@@ -13,8 +13,8 @@ SECTIONS = ("working_state", "rolling_summary", "key_quotes", "conversation_wind
             "facts", "preferences", "procedures", "episodes", "insights")
 """The sections that candidates compete in, in packet order; citations are filled last."""
 CANDIDATE_KINDS = (*KINDS, "working_state", "rolling_summary", "quote", "open_loop", "tool_evidence", "turn")
-REASONS = ("", "duplicate", "in_window", "applicability", "shadowed", "in_stable_part", "not_for_purpose", "nothing_to_show",
-           "forgotten",
+REASONS = ("", "duplicate", "in_window", "applicability", "shadowed", "in_stable_part", "not_for_purpose",
+           "nothing_to_show", "forgotten",
            "max_facts", "max_procedures", "max_episodes", "max_insights", "max_key_quotes", "last_tool_evidence_limit",
            "budget_section", "budget_total", "max_items")
 """Why a candidate is out; "" is in."""

@@ -7,7 +7,6 @@ out a second time.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ class Composed:
         self.used = 0
         self.kept: list[Kept] = []
         self.led: list[Kept] = []
-        self.omitted: list[tuple[int, int, int]] = []
+        self.generated = format_time(found.question.now_ms)
 
     def bare(self) -> str:
         """Write the counted lines as JSON."""
@@ -82,7 +81,7 @@ class Composed:
         """Write which packet this is."""
         question = self.found.question
         scope = ",".join(f'"{name}":{quoted(id_)}' for name, id_ in zip(SCOPE_FIELDS, question.scope, strict=True))
-        return (f'{{"schema_version":"v1","scope":{{{scope}}},"generated_at":"{format_time(question.now_ms)}",'
+        return (f'{{"schema_version":"v1","scope":{{{scope}}},"generated_at":"{self.generated}",'
                 f'"build_id":"{self.build_id}","tokenizer":{quoted(self.spent.counter.tokenizer.name)},'
                 f'{question.canonical[1:]}')
 
@@ -90,13 +89,11 @@ class Composed:
         """Write how the budget was spent."""
         degradations = [{"section": one.section, "id": one.id, "from": "full", "to": self.form_name(one),
                          "saved": self._full_cost(one) - max(one.inner, one.last)} for one in self.led if one.form > 0]
-        id_of = self.found.pool.id
-        omissions = [f'{{"section":"{SECTIONS[section]}","id":{quoted(id_of(number))},"reason":"{REASONS[reason]}"}}'
-                     for section, number, reason in self.omitted]
+        omissions = self.found.pool.omissions(_HEADS, _TAILS, quoted)
         budget = self.found.question.request.budget.max_tokens
         return (f'{{"max_tokens":{budget},"used_tokens":{self.used},"used_tokens_est":{self.used},'
                 f'"section_usage":{dump_json(self.usage)},"degradations":{dump_json(degradations)},'
-                f'"omissions":[{",".join(omissions)}]}}')
+                f'"omissions":[{omissions}]}}')
 
     def report(self) -> dict[str, Any]:
         """Return how the budget was spent."""
@@ -119,18 +116,21 @@ class Composed:
         """Write the short account of why; the whole one is stored under the build_id."""
         found, policy = self.found, self.found.question.policy
         omitted: dict[str, dict[str, int]] = {}
-        for (section, reason), number in Counter([(section, reason) for section, _, reason in self.omitted]).items():
+        for section, reason, number in found.pool.left_out():
             omitted.setdefault(SECTIONS[section], {})[REASONS[reason]] = number
-        selected = [f'{{"id":{quoted(one.id)},"section":"{one.section}","score":{round(one.score, 4)!r}}}' for one in self.kept]
+        selected = [f'{{"id":{quoted(one.id)},"section":"{one.section}","score":{round(one.score, 4)!r}}}'
+                    for one in self.kept]
         rest = {"candidate_counts": {kind: counts["candidates"] for kind, counts in found.counts.items()},
                 "candidate_limits": {name: getattr(policy, name) for name in _LIMITS},
                 "time_window_days": policy.episode_time_window_days,
-                "determinism": {"order": "score, then id", "now": format_time(found.question.now_ms)},
+                "determinism": {"order": "score, then id", "now": self.generated},
                 "omitted": omitted, "filters": filters(found), "conflicts": found.conflicts}
         return (f'{{"policy_id":{quoted(found.question.request.policy_id)},"selected":[{",".join(selected)}],'
                 f'{dump_json(rest)[1:]}')
 
 
+_HEADS = [f'{{"section":"{section}","id":' for section in SECTIONS]
+_TAILS = [f',"reason":"{reason}"}}' for reason in REASONS]
 _LIMITS = ("max_total_candidates", *CAPS.values(), "max_key_quotes")
 
 
@@ -138,7 +138,6 @@ def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str) -> Compo
     """Fetch the lines of what is kept, lay them out, add citations while there is room, and count exactly."""
     read_lines([one.number for one in spent.kept if one.doc >= 0], reads, found)
     packet = Composed(found, spent, build_id)
-    packet.omitted = found.pool.omitted()
     packet.led = [one for one in spent.kept if one.number in found.forms]
     packet.kept = packet.led if not found.units else [kept_candidate(found, number) for one in packet.led
                                                       for number in found.units.get(one.number, (one.number,))]
@@ -167,7 +166,8 @@ def _present(array: str, members: list[Kept], *, still: bool) -> None:
     elif array == "conversation_window":
         members.sort(key=lambda one: -one.number)
     elif array not in ("open_loops", "last_tool_evidence"):
-        members.sort(key=lambda one: (one.doc >= 0, one.number if one.doc < 0 else 0, not one.pinned, -one.score, one.id))
+        members.sort(key=lambda one: (one.doc >= 0, one.number if one.doc < 0 else 0, not one.pinned, -one.score,
+                                      one.id))
 
 
 def _count(packet: Composed, arrays: dict[str, list[Kept]]) -> None:

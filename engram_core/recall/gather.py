@@ -235,7 +235,7 @@ def select(found: Gathered, kind: str, at: int, *, most: int = 0, subset: list[i
     level, index = found.layers[at]
     cues = list(dict.fromkeys([*question.request.cues.tags, *question.request.cues.entities]))
     ncues = len(cues) + (question.range is not None)
-    weights = effective(question.purpose.weights[kind], text=bool(question.text), cues=ncues > 0)
+    weights = _weights(question, kind, bool(question.text), ncues > 0)
     found.weights[kind] = weights
     groups, oldest = None, None
     if kind == "procedure" and question.request.task_type != "generic":
@@ -250,9 +250,24 @@ def select(found: Gathered, kind: str, at: int, *, most: int = 0, subset: list[i
     extra = {} if oldest is None else {"oldest": oldest}
     return index.table.select(
         KINDS.index(kind), most or policy.max_total_candidates, now=question.now_ms, weights=weights,
-        half_life=half_life_ms(policy, kind), layer=LAYER_VALUES[level], scores=found.scores[at] if found.scores else None,
+        half_life=half_life_ms(policy, kind), layer=LAYER_VALUES[level],
+        scores=found.scores[at] if found.scores else None,
         cues=[number for number in map(index.name, cues) if number >= 0], ncues=ncues, range_=question.range,
         groups=groups, subset=subset, moments=kind == "episode", whole=question.still, **extra)
+
+
+def _weights(question: Question, kind: str, text: bool, cues: bool) -> tuple[float, ...]:
+    """Return the weights of a kind's signals, worked out once for a policy."""
+    key = (question.policy.digest, question.request.purpose, question.still, kind, text, cues)
+    known = _WEIGHTS.get(key)
+    if known is None:
+        if len(_WEIGHTS) > 1000:
+            _WEIGHTS.clear()
+        known = _WEIGHTS[key] = effective(question.purpose.weights[kind], text=text, cues=cues)
+    return known
+
+
+_WEIGHTS: dict[tuple[object, ...], tuple[float, ...]] = {}
 
 
 def _whole_units(found: Gathered, selection: Any, counts: dict[str, Any]) -> Any:
@@ -297,7 +312,7 @@ def _apply_tags(found: Gathered, first: int) -> None:
 
 
 def _mark_facts(found: Gathered, first: int) -> None:
-    """Let the narrower layer's fact win over the same key of a wider one, and close sections the purpose does not show."""
+    """Let the narrower layer's fact win over the same key of a wider one; close sections the purpose does not show."""
     pool, question = found.pool, found.question
     closed = [SECTION[name] for name in ("facts", "preferences") if not _is_open(question, name)]
     if len(found.layers) == 1 and not closed:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from engram_core.events import turn_of
 from engram_core.kernel.index import TextIndex
 from engram_core.kernel.table import ALWAYS, NEVER, Table
-from engram_core.events import turn_of
 from engram_core.recall import timex
 from engram_core.recall.calls import ToolCalls
 from engram_core.recall.forms import fold
@@ -134,7 +134,8 @@ class OwnerIndex:
                 else:
                     found[id_] = line
         if missing:
-            for seq, line, body, ts in reads.memories("event", self.owner, ("seq", "line", "body", "ts"), list(missing)):
+            columns = ("seq", "line", "body", "ts")
+            for seq, line, body, ts in reads.memories("event", self.owner, columns, list(missing)):
                 id_, doc = missing[seq]
                 found[id_] = citation_line(id_, line or body, ts)
                 self.citations.put(doc, found[id_])

@@ -1,4 +1,4 @@
-"""The shorter forms of each kind as ready lines, in one fixed order, and what allows each. Driven by index and budget."""
+"""The shorter forms of each kind as ready lines, in one fixed order, and citations. Driven by index and budget."""
 
 from __future__ import annotations
 

@@ -75,4 +75,5 @@ def _still(question: Question, counter: Counter) -> Question:
             raise too_small(question.request.budget.max_tokens, counter, 2)
         room = counter.skeleton + int(room * policy.stable_share)
     request = question.request.model_copy(update={"query": None, "cues": Cues()})
-    return question._replace(request=request, purpose=purpose, text="", asked=False, range=None, room=room, part="stable")
+    return question._replace(request=request, purpose=purpose, text="", asked=False, range=None, room=room,
+                             part="stable")

@@ -120,7 +120,7 @@ class SqliteConnection:
         self.execute(self.dialect.begin)
 
     def begin_reading(self) -> bool:
-        """Let all reads until ``rollback`` see one state; False when the one connection of a private database is in use."""
+        """Let all reads until ``rollback`` see one state; False where there is but one connection, which writes too."""
         if self.path == ":memory:" or self._db.in_transaction:
             return False
         self.execute(self.dialect.begin_reading)

@@ -74,13 +74,19 @@ class ReferenceTable:
                 left.append(doc)
         left.sort(key=lambda doc: -self.memories[doc].seq)
         if asked.relevance is None and not asked.ncues and not asked.whole:
-            left = left[: asked.k] + [doc for doc in left[asked.k:] if self.memories[doc].pinned]
+            left = left[: asked.k] + [doc for doc in left[asked.k :] if self.memories[doc].pinned]
         signals = {doc: self.signals(doc, asked) for doc in left}
         scores = {doc: self.score(signals[doc], asked) for doc in left}
         left.sort(key=lambda doc: (self.memories[doc].pinned, scores[doc], self.memories[doc].seq), reverse=True)
-        del left[asked.k:]
-        return {"docs": left, "scores": [scores[doc] for doc in left], "signals": [signals[doc] for doc in left],
-                "filtered": filtered, "total": len(there), "not_ranked": len(there) - len(left) - sum(filtered.values())}
+        del left[asked.k :]
+        return {
+            "docs": left,
+            "scores": [scores[doc] for doc in left],
+            "signals": [signals[doc] for doc in left],
+            "filtered": filtered,
+            "total": len(there),
+            "not_ranked": len(there) - len(left) - sum(filtered.values()),
+        }
 
     def excluded(self, doc: int, asked: Asked) -> int | str:
         one = self.memories[doc]

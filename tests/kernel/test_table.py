@@ -27,9 +27,18 @@ class Pair:
 
     def add(self, memory: Memory, words: list[str]) -> None:
         number = self.table.add(
-            memory.kind, seq=memory.seq, ts=memory.ts, status=memory.status, importance=memory.importance,
-            start=memory.start, end=memory.end, group=memory.group, pinned=memory.pinned, cues=memory.cues,
-            costs=[(3, 2)])
+            memory.kind,
+            seq=memory.seq,
+            ts=memory.ts,
+            status=memory.status,
+            importance=memory.importance,
+            start=memory.start,
+            end=memory.end,
+            group=memory.group,
+            pinned=memory.pinned,
+            cues=memory.cues,
+            costs=[(3, 2)],
+        )
         assert number == len(self.reference.memories) == self.text.add(" ".join(words), dialogue=False)
         self.reference.memories.append(memory)
 
@@ -73,9 +82,18 @@ def memory(draw: st.DrawFn, seq: int) -> Memory:
         end = start + draw(st.integers(0, 60)) if draw(st.booleans()) else ALWAYS
     elif draw(st.integers(0, 4)) == 0:
         end = NOW + draw(st.integers(-20, 20))
-    return Memory(kind=draw(st.integers(0, 1)), seq=seq, ts=NOW - draw(st.integers(-10, 100)), status=draw(st.sampled_from([0, 0, 0, 1, 2])),
-                  importance=draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])), start=start, end=end, group=draw(st.integers(-1, 2)),
-                  pinned=draw(st.integers(0, 7)) == 0, cues=draw(st.lists(st.integers(0, 3), max_size=4)))
+    return Memory(
+        kind=draw(st.integers(0, 1)),
+        seq=seq,
+        ts=NOW - draw(st.integers(-10, 100)),
+        status=draw(st.sampled_from([0, 0, 0, 1, 2])),
+        importance=draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])),
+        start=start,
+        end=end,
+        group=draw(st.integers(-1, 2)),
+        pinned=draw(st.integers(0, 7)) == 0,
+        cues=draw(st.lists(st.integers(0, 3), max_size=4)),
+    )
 
 
 @st.composite
@@ -86,10 +104,18 @@ def questions(draw: st.DrawFn, pair: Pair) -> tuple[Asked, Any]:
         first = NOW + draw(st.integers(-100, 10))
         range_ = (first, first + draw(st.integers(0, 60)))
     asked = Asked(
-        kind=draw(st.integers(0, 1)), k=draw(st.integers(1, 8)), now=NOW,
+        kind=draw(st.integers(0, 1)),
+        k=draw(st.integers(1, 8)),
+        now=NOW,
         weights=(draw(WEIGHTS), draw(WEIGHTS), draw(WEIGHTS), draw(WEIGHTS), draw(WEIGHTS)),
-        half_life=draw(st.sampled_from([1.0, 30.0, 1000.0])), layer=draw(st.sampled_from([1.0, 0.5, 0.25])), cues=cues,
-        ncues=len(cues) + (range_ is not None), range_=range_, moments=draw(st.booleans()), whole=draw(st.booleans()))
+        half_life=draw(st.sampled_from([1.0, 30.0, 1000.0])),
+        layer=draw(st.sampled_from([1.0, 0.5, 0.25])),
+        cues=cues,
+        ncues=len(cues) + (range_ is not None),
+        range_=range_,
+        moments=draw(st.booleans()),
+        whole=draw(st.booleans()),
+    )
     if draw(st.integers(0, 3)) == 0:
         asked.groups = draw(st.sets(st.integers(-1, 2)))
     if draw(st.integers(0, 3)) == 0:
@@ -109,14 +135,30 @@ def test_selection_equals_the_reference(data: st.DataObject, pair: Pair) -> None
     asked, scores = data.draw(questions(pair))
     extra = {} if asked.oldest == NEVER else {"oldest": asked.oldest}
     found = pair.table.select(
-        asked.kind, asked.k, now=asked.now, weights=asked.weights, half_life=asked.half_life, layer=asked.layer,
-        scores=scores, cues=asked.cues, ncues=asked.ncues, range_=asked.range_, groups=asked.groups, subset=asked.subset,
-        moments=asked.moments, whole=asked.whole, **extra)
+        asked.kind,
+        asked.k,
+        now=asked.now,
+        weights=asked.weights,
+        half_life=asked.half_life,
+        layer=asked.layer,
+        scores=scores,
+        cues=asked.cues,
+        ncues=asked.ncues,
+        range_=asked.range_,
+        groups=asked.groups,
+        subset=asked.subset,
+        moments=asked.moments,
+        whole=asked.whole,
+        **extra,
+    )
     wanted = pair.reference.select(asked)
     assert found.filtered == wanted["filtered"]
     assert (found.total, found.not_ranked) == (wanted["total"], wanted["not_ranked"])
     assert found.scores == pytest.approx(wanted["scores"], abs=1e-12)
-    assume(len({round(score, 9) for score in wanted["scores"]}) == len(wanted["scores"]) or found.scores == wanted["scores"])
+    assume(
+        len({round(score, 9) for score in wanted["scores"]}) == len(wanted["scores"])
+        or found.scores == wanted["scores"]
+    )
     assert found.docs == wanted["docs"]
     for values, expected in zip(found.signals, wanted["signals"], strict=True):
         assert values == pytest.approx(expected, abs=1e-12)

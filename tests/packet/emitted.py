@@ -5,15 +5,44 @@ from __future__ import annotations
 import json
 import re
 
-ARRAYS = {"key_quotes": "key_quotes", "conversation_window": "conversation_window", "open_loops": "open_loops",
-          "last_tool_evidence": "last_tool_evidence", "facts": "facts", "preferences": "preferences",
-          "procedures": "procedures", "episodes": "episodes", "hypotheses": "insights", "strategy_sketches": "insights",
-          "patterns": "insights", "citations": "citations"}
-STATE = {"goal": '""', "plan": "[]", "slots": "{}", "constraints": "{}", "tool_evidence": "[]", "decisions": "[]",
-         "risks": "[]", "open_loops": "[]", "state_version": "0"}
-HEADINGS = {"Preferences": "preferences", "Facts": "facts", "Procedures": "procedures", "State": "working_state",
-            "Open loops": "open_loops", "Summary": "rolling_summary", "Quotes": "key_quotes", "Episodes": "episodes",
-            "Conversation": "conversation_window", "Tool evidence": "last_tool_evidence", "Insights": "insights"}
+ARRAYS = {
+    "key_quotes": "key_quotes",
+    "conversation_window": "conversation_window",
+    "open_loops": "open_loops",
+    "last_tool_evidence": "last_tool_evidence",
+    "facts": "facts",
+    "preferences": "preferences",
+    "procedures": "procedures",
+    "episodes": "episodes",
+    "hypotheses": "insights",
+    "strategy_sketches": "insights",
+    "patterns": "insights",
+    "citations": "citations",
+}
+STATE = {
+    "goal": '""',
+    "plan": "[]",
+    "slots": "{}",
+    "constraints": "{}",
+    "tool_evidence": "[]",
+    "decisions": "[]",
+    "risks": "[]",
+    "open_loops": "[]",
+    "state_version": "0",
+}
+HEADINGS = {
+    "Preferences": "preferences",
+    "Facts": "facts",
+    "Procedures": "procedures",
+    "State": "working_state",
+    "Open loops": "open_loops",
+    "Summary": "rolling_summary",
+    "Quotes": "key_quotes",
+    "Episodes": "episodes",
+    "Conversation": "conversation_window",
+    "Tool evidence": "last_tool_evidence",
+    "Insights": "insights",
+}
 
 
 def lines_of(text: str) -> list[str]:
@@ -22,7 +51,7 @@ def lines_of(text: str) -> list[str]:
 
 
 def json_sections(text: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Return the lines of each section of a packet in JSON, and the lines that stand in their place when it is empty."""
+    """Return the lines of each section of a packet in JSON, and those that stand in their place when it is empty."""
     found: dict[str, list[str]] = {}
     empty: dict[str, list[str]] = {}
     array, state = "", False
@@ -57,7 +86,7 @@ def text_sections(text: str, form: str) -> dict[str, list[str]]:
     section = ""
     for line in lines_of(text)[2:-1]:
         if line.startswith(mark):
-            section = HEADINGS[line[len(mark):-1]]
+            section = HEADINGS[line[len(mark) : -1]]
             assert section not in found, "a section is opened twice"
         found.setdefault(section, []).append(line)
     return found
@@ -71,8 +100,12 @@ def ids_in(packet: dict[str, object]) -> set[tuple[str, str]]:
     found = {("key_quotes", one["evidence_id"]) for one in short["key_quotes"]}
     found |= {("conversation_window", one["evidence_id"]) for one in short["conversation_window"]}
     found |= {("last_tool_evidence", one["evidence_id"]) for one in short["last_tool_evidence"]}
-    for section, key in (("facts", "fact_id"), ("preferences", "fact_id"), ("procedures", "procedure_id"),
-                         ("episodes", "episode_id")):
+    for section, key in (
+        ("facts", "fact_id"),
+        ("preferences", "fact_id"),
+        ("procedures", "procedure_id"),
+        ("episodes", "episode_id"),
+    ):
         found |= {(section, one[key]) for one in long[section]}
     for name in ("hypotheses", "strategy_sketches", "patterns"):
         found |= {("insights", one["id"]) for one in insight[name]}

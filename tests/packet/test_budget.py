@@ -23,8 +23,9 @@ RULES = {"full": 0, "short": 1, "reference": 2}
 
 def skeleton(form: str, tokenizer: str) -> int:
     """Return what the empty packet takes."""
-    return emitted_tokens(tokenizer, World().rendered({"budget": {"max_tokens": 0}}, format=form, tokenizer=tokenizer,
-                                                      bare=True))
+    return emitted_tokens(
+        tokenizer, World().rendered({"budget": {"max_tokens": 0}}, format=form, tokenizer=tokenizer, bare=True)
+    )
 
 
 def built(world: World, request: JSON, form: str, tokenizer: str) -> tuple[str, JSON, JSON] | None:
@@ -69,8 +70,11 @@ def recounted(text: str, form: str, tokenizer: str) -> dict[str, int]:
     """Count the lines of every section by themselves."""
     if form == "json":
         lines, empty = json_sections(text)
-        return {section: emitted_tokens(tokenizer, "".join(own)) - emitted_tokens(tokenizer, "".join(empty.get(section, [])))
-                for section, own in lines.items()}
+        return {
+            section: emitted_tokens(tokenizer, "".join(own))
+            - emitted_tokens(tokenizer, "".join(empty.get(section, [])))
+            for section, own in lines.items()
+        }
     return {section: emitted_tokens(tokenizer, "".join(own)) for section, own in text_sections(text, form).items()}
 
 
@@ -95,8 +99,11 @@ def test_every_memory_is_accounted_for_once(stored: list[tuple[str, JSON]], requ
     assert all(row["reason"] for row in rows if row["outcome"] == "omitted")
     assert not any(row["reason"] for row in kept)
     if form == "json":
-        named = {(row["section"], row["id"]) for row in kept if row["section"] not in (
-            "working_state", "rolling_summary", "open_loops")}
+        named = {
+            (row["section"], row["id"])
+            for row in kept
+            if row["section"] not in ("working_state", "rolling_summary", "open_loops")
+        }
         assert ids_in(json.loads(text)) == named
     by_section = {one["section"]: one for one in account["budget"]["sections"]}
     for section, one in by_section.items():
@@ -137,7 +144,7 @@ def test_nothing_omitted_for_budget_would_have_fitted_nor_gave_way_to_a_lesser_o
         opening = heading(section, form) if section not in charged and form != "json" else 0
         opening_all = wrapper(form) if not charged and form != "json" else 0
         assert shortest + opening > (room if opening_all == 0 else min(room, left - opening_all)), row
-        for lesser in rows[at + 1:]:
+        for lesser in rows[at + 1 :]:
             if lesser["section"] == section and lesser["outcome"] != "omitted":
                 assert max(1, lesser["used_tokens"]) < row_shortest(row, rules), (row, lesser)
 
@@ -175,7 +182,7 @@ def purpose_rules(request: JSON) -> dict[str, str]:
 
 
 def row_shortest(row: JSON, rules: dict[str, str]) -> int:
-    costs = list(row["tokens"].values())
+    costs: list[int] = list(row["tokens"].values())
     rule = rules.get(row["section"], "short")
     if rule == "full":
         costs = costs[:1]
@@ -187,7 +194,13 @@ def row_shortest(row: JSON, rules: dict[str, str]) -> int:
 def shortest_allowed(row: JSON, rules: dict[str, str], form: str, query: Any) -> int:
     """Return the tokens of the shortest form, of a long quote that was never cut those of the sentences that matter."""
     cost = row_shortest(row, rules)
-    if row["kind"] != "event" or len(row["tokens"]) > 1 or "unit" in row or cost <= CUT_TOKENS or len(row["text"]) >= 200:
+    if (
+        row["kind"] != "event"
+        or len(row["tokens"]) > 1
+        or "unit" in row
+        or cost <= CUT_TOKENS
+        or len(row["text"]) >= 200
+    ):
         return cost
     count = tokens.get("o200k_base").count
     cut = quote_sentences(row["text"], row.get("matched", []), CUT_TOKENS, count)
@@ -205,12 +218,23 @@ def test_nothing_dropped_survives_elsewhere(data: st.DataObject) -> None:
         if number % 2:
             world.say(f"{mark} Ana " + "word " * data.draw(st.integers(0, 60)), event_id=f"e{number}")
         else:
-            world.write("upsert_fact", fact={"fact_key": f"k{number}", "value": f"{mark} Ana", "sources": [f"e{number - 1}"]})
-    world.write("patch_working_state", patch={
-        "goal": "zqgoalxw", "open_loops": ["zqloopxw"], "risks": ["zqriskxw"],
-        "tool_evidence": [{"evidence_id": f"t{at}", "summary": f"zqtool{at}xw"} for at in range(5)]})
-    request = {"purpose": data.draw(st.sampled_from(["planner", "tool", "responder"])), "query": "Ana",
-               "budget": {"max_tokens": data.draw(st.integers(190, 900))}}
+            world.write(
+                "upsert_fact", fact={"fact_key": f"k{number}", "value": f"{mark} Ana", "sources": [f"e{number - 1}"]}
+            )
+    world.write(
+        "patch_working_state",
+        patch={
+            "goal": "zqgoalxw",
+            "open_loops": ["zqloopxw"],
+            "risks": ["zqriskxw"],
+            "tool_evidence": [{"evidence_id": f"t{at}", "summary": f"zqtool{at}xw"} for at in range(5)],
+        },
+    )
+    request = {
+        "purpose": data.draw(st.sampled_from(["planner", "tool", "responder"])),
+        "query": "Ana",
+        "budget": {"max_tokens": data.draw(st.integers(190, 900))},
+    }
     text, _, account = world.both(request)
     packet = json.loads(text)
     rows = {(row["kind"], row["id"]): row for row in account["candidates"]}

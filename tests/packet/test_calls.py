@@ -14,8 +14,10 @@ from tests.packet.world import JSON, SCOPE, World
 
 
 def call(world: World, number: int, ids: list[str], text: str, **scope: str) -> None:
-    event = {"event_id": f"e{number}", "payload": {"role": "assistant", "content": text,
-                                                   "tool_calls": [{"id": one, "name": "look"} for one in ids]}}
+    event = {
+        "event_id": f"e{number}",
+        "payload": {"role": "assistant", "content": text, "tool_calls": [{"id": one, "name": "look"} for one in ids]},
+    }
     world.write("append_event", scope={**SCOPE, **scope}, event=event)
 
 
@@ -59,10 +61,16 @@ def test_no_budget_separates_them(data: st.DataObject) -> None:
             world.say("Ana talks " + "on " * data.draw(st.integers(0, 20)), event_id=f"e{number}")
         number += 1
         pairs.update(dict.fromkeys(unit, unit))
-    request: JSON = {"query": "Ana", "budget": {"max_tokens": data.draw(st.integers(190, 1500))}, "policy": {
-        "max_total_candidates": data.draw(st.integers(1, 20)), "include_conversation_window": data.draw(st.booleans()),
-        "conversation_window": data.draw(st.integers(1, 6))}}
-    emitted, report, account = world.both(request)
+    request: JSON = {
+        "query": "Ana",
+        "budget": {"max_tokens": data.draw(st.integers(190, 1500))},
+        "policy": {
+            "max_total_candidates": data.draw(st.integers(1, 20)),
+            "include_conversation_window": data.draw(st.booleans()),
+            "conversation_window": data.draw(st.integers(1, 6)),
+        },
+    }
+    emitted, _, account = world.both(request)
     packet = json.loads(emitted)
     window = [one["evidence_id"] for one in packet["short_term"]["conversation_window"]]
     for shown in (set(quoted(packet)), set(window)):
@@ -71,20 +79,23 @@ def test_no_budget_separates_them(data: st.DataObject) -> None:
     assert not set(window) & set(quoted(packet))
     for row in account["candidates"]:
         if row["id"] in pairs and row["kind"] == "event":
-            outcomes = {other["outcome"] for other in account["candidates"]
-                        if other["kind"] == "event" and other["id"] in pairs[row["id"]]}
+            outcomes = {
+                other["outcome"]
+                for other in account["candidates"]
+                if other["kind"] == "event" and other["id"] in pairs[row["id"]]
+            }
             assert len(outcomes) == 1
     order = quoted(packet)
-    for unit in {frozenset(one) for one in pairs.values()}:
-        places = sorted(order.index(one) for one in unit if one in order)
-        assert not places or places == list(range(places[0], places[0] + len(unit)))
+    for together in pairs.values():
+        places = sorted(order.index(one) for one in together if one in order)
+        assert not places or places == list(range(places[0], places[0] + len(together)))
 
 
 def test_both_are_one_row_of_tokens_and_name_each_other() -> None:
     world = World()
     call(world, 1, ["c1"], "Looking for Ana")
     result(world, 2, "c1", "Ana is in Lisbon")
-    emitted, report, account = world.both({"query": "Ana"})
+    _, report, account = world.both({"query": "Ana"})
     rows = {row["id"]: row for row in account["candidates"]}
     assert rows["e1"]["unit"] == rows["e2"]["unit"]
     assert rows["e1"]["unit"]["ids"] == ["e1", "e2"]
@@ -95,7 +106,8 @@ def test_both_are_one_row_of_tokens_and_name_each_other() -> None:
     text = world.rendered({"query": "Ana"}, format="text")
     lines = text.split("\n")
     assert lines.index(next(line for line in lines if "Ana is in Lisbon" in line)) == 1 + lines.index(
-        next(line for line in lines if "Looking for Ana" in line))
+        next(line for line in lines if "Looking for Ana" in line)
+    )
 
 
 def test_an_id_used_again_goes_with_its_own_result() -> None:
@@ -119,16 +131,27 @@ def test_a_forgotten_result_lets_its_call_go_alone() -> None:
     assert quoted(world.packet({"query": "Ana"})) == ["e1"]
 
 
-@pytest.mark.parametrize("payload", [{"tool_calls": "x"}, {"tool_calls": [{"id": 5}, "x", {}]}, {"tool_call_id": ["x"]},
-                                     {"tool_calls": []}, {"tool_calls": [{"id": ""}]}, {"tool_call_id": ""}])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"tool_calls": "x"},
+        {"tool_calls": [{"id": 5}, "x", {}]},
+        {"tool_call_id": ["x"]},
+        {"tool_calls": []},
+        {"tool_calls": [{"id": ""}]},
+        {"tool_call_id": ""},
+    ],
+)
 def test_calls_that_are_none_are_ordinary_turns(payload: dict[str, Any]) -> None:
     world = World()
     world.write("append_event", event={"event_id": "e1", "payload": {"role": "assistant", "content": "Ana", **payload}})
     assert quoted(world.packet({"query": "Ana"})) == ["e1"]
 
 
-EVENTS = st.lists(st.tuples(st.lists(st.sampled_from("abc"), max_size=2, unique=True), st.sampled_from(["", "a", "b", "c"])),
-                  max_size=12)
+EVENTS = st.lists(
+    st.tuples(st.lists(st.sampled_from("abc"), max_size=2, unique=True), st.sampled_from(["", "a", "b", "c"])),
+    max_size=12,
+)
 
 
 @given(EVENTS, st.data())

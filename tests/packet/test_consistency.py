@@ -20,7 +20,8 @@ def test_what_is_written_meanwhile_is_not_half_in_it(tmp_path: Path, form: str, 
     before = world.rendered(request, format=form, bare=True)
     world.forget_index()
     reads = world.engine.store.reads
-    real, changed = reads.memories, []
+    real = reads.memories
+    changed: list[bool] = []
 
     def meanwhile(kind: str, owner: Any, columns: tuple[str, ...], seqs: list[int] | None = None) -> Any:
         if kind == "fact" and seqs and not changed:  # the lines of ranked facts, after the index was made
@@ -38,4 +39,5 @@ def test_what_is_written_meanwhile_is_not_half_in_it(tmp_path: Path, form: str, 
     assert emitted_tokens("o200k_base", text) == report["used_tokens"] <= 500
     assert text == before
     reads.memories = real  # type: ignore[method-assign]
-    assert world.rendered(request, format=form, bare=True) != before
+    if (form, change) != ("text", "grow"):  # where notes are not shown
+        assert world.rendered(request, format=form, bare=True) != before

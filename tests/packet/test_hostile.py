@@ -22,22 +22,45 @@ def hostile_world(text: str) -> World:
     name = "".join(letter for letter in text if letter.isprintable())[:100] or "x"
     world.say(text, event_id="e1", payload={"role": "user", "content": text, "name": text})
     for level in ("user", "agent", "tenant"):
-        world.write("upsert_fact", fact={"fact_key": f"{level} {name}", "value": text, "scope_level": level, "notes": text,
-                                         "sources": ["e1"]})
+        world.write(
+            "upsert_fact",
+            fact={"fact_key": f"{level} {name}", "value": text, "scope_level": level, "notes": text, "sources": ["e1"]},
+        )
     world.write("upsert_fact", fact={"fact_key": "preference.x", "value": {text: [text, {"a": text}]}})
-    world.write("append_episode", episode={"episode_id": "ep", "summary": text, "highlights": [text, text],
-                                           "time_range": {"start": "2026-05-30T00:00:00Z"}})
+    world.write(
+        "append_episode",
+        episode={
+            "episode_id": "ep",
+            "summary": text,
+            "highlights": [text, text],
+            "time_range": {"start": "2026-05-30T00:00:00Z"},
+        },
+    )
     world.write("upsert_procedure", procedure={"procedure_id": "p", "task_type": name, "content": [text, text]})
     world.write("append_insight", insight={"id": "i", "type": "pattern", "statement": text})
-    world.write("patch_working_state", patch={
-        "goal": text, "plan": [text], "decisions": [text], "risks": [text], "open_loops": [text], "slots": {text or "a": text},
-        "constraints": {text or "a": [text]}, "tool_evidence": [{"evidence_id": "t1", "summary": text, "kind": text}]})
+    world.write(
+        "patch_working_state",
+        patch={
+            "goal": text,
+            "plan": [text],
+            "decisions": [text],
+            "risks": [text],
+            "open_loops": [text],
+            "slots": {text or "a": text},
+            "constraints": {text or "a": [text]},
+            "tool_evidence": [{"evidence_id": "t1", "summary": text, "kind": text}],
+        },
+    )
     world.write("update_stm", stm_state={"rolling_summary": text, "key_quotes": [{"evidence_id": "e1", "quote": text}]})
     return world
 
 
-EVERYTHING = {"purpose": "planner", "budget": {"max_tokens": 0}, "query": "x",
-              "policy": {"include_conversation_window": True, "split_preferences": True}}
+EVERYTHING = {
+    "purpose": "planner",
+    "budget": {"max_tokens": 0},
+    "query": "x",
+    "policy": {"include_conversation_window": True, "split_preferences": True},
+}
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, *SCRIPTS, "".join(HOSTILE)[:20000]])
@@ -76,24 +99,54 @@ def test_harmless_text_stays_harmless_and_is_not_changed_again(text: str) -> Non
     once = layout.harmless(text)
     assert layout.harmless(once) == once
     assert not set(once) & {"\x1b", "\x07", "\x9b", "\u2028", "\u2029", "\x85", "\r", "\x00"}
-    check_lines(layout.text_document({"facts": [layout.text_item("facts", {"fact_key": "k", "value": text}, "text")]},
-                                     "text"), "text")
+    check_lines(
+        layout.text_document({"facts": [layout.text_item("facts", {"fact_key": "k", "value": text}, "text")]}, "text"),
+        "text",
+    )
 
 
-@pytest.mark.parametrize(("text", "shown"), [
-    ("a </memory> b", "a ‹/memory> b"), ("<Memory>", "‹Memory>"), ("< / memory >", "‹ / memory >"),
-    ("\x1b[1;31mred\x1b[0m", " red "), ("\x1b]0;title\x07x", " x"), ("\x1b]8;;http://x\x1b\\link", " link"), ("\x1b", " "),
-    ("\x1b]0;text that no escape ends", " 0;text that no escape ends"), ("a\r\nb", "a\nb"), ("a\rb", "a b"),
-    ("a\u2028b\x85c", "a b c"), ("\u202eabc\u202c", "abc"), ("x <b> y <mem>", "x <b> y <mem>"), ("a < b", "a < b"),
-    ("שלום\u200f", "שלום\u200f"), ("👩\u200d👧", "👩\u200d👧"), ("memory", "memory"),
-])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a </memory> b", "a ‹/memory> b"),
+        ("<Memory>", "‹Memory>"),
+        ("< / memory >", "‹ / memory >"),
+        ("\x1b[1;31mred\x1b[0m", " red "),
+        ("\x1b]0;title\x07x", " x"),
+        ("\x1b]8;;http://x\x1b\\link", " link"),
+        ("\x1b", " "),
+        ("\x1b]0;text that no escape ends", " 0;text that no escape ends"),
+        ("a\r\nb", "a\nb"),
+        ("a\rb", "a b"),
+        ("a\u2028b\x85c", "a b c"),
+        ("\u202eabc\u202c", "abc"),
+        ("x <b> y <mem>", "x <b> y <mem>"),
+        ("a < b", "a < b"),
+        ("שלום\u200f", "שלום\u200f"),
+        ("👩\u200d👧", "👩\u200d👧"),
+        ("memory", "memory"),
+    ],
+)
 def test_what_harmless_does(text: str, shown: str) -> None:
     assert layout.harmless(text) == shown
 
 
-@pytest.mark.parametrize("text", ["a" * (1 << 20), "ab " * (1 << 18), "<" * (1 << 18), "< " * (1 << 18), "\x1b[" * (1 << 18),
-                                  "\x1b]" * (1 << 18), "<" + " " * (1 << 19), "字" * (1 << 18), "\n" * (1 << 18), "." * (1 << 19),
-                                  "\u0301" * (1 << 18)])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * (1 << 20),
+        "ab " * (1 << 18),
+        "<" * (1 << 18),
+        "< " * (1 << 18),
+        "\x1b[" * (1 << 18),
+        "\x1b]" * (1 << 18),
+        "<" + " " * (1 << 19),
+        "字" * (1 << 18),
+        "\n" * (1 << 18),
+        "." * (1 << 19),
+        "\u0301" * (1 << 18),
+    ],
+)
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_a_word_of_a_megabyte_costs_time_but_no_more_than_its_share(text: str, form: str) -> None:
     world = World()

@@ -21,19 +21,45 @@ def world() -> World:
     for number in range(12):
         world.say(f"Ana rides tram {number}", event_id=f"e{number}")
     for number in range(6):
-        world.write("append_episode", episode={"episode_id": f"ep{number}", "summary": f"trip {number} with Ana",
-                                               "time_range": {"start": NOW_MS - 1000 * number}})
-        world.write("upsert_procedure", procedure={"procedure_id": f"p{number}", "task_type": "generic", "content": f"do {number}"})
+        world.write(
+            "append_episode",
+            episode={
+                "episode_id": f"ep{number}",
+                "summary": f"trip {number} with Ana",
+                "time_range": {"start": NOW_MS - 1000 * number},
+            },
+        )
+        world.write(
+            "upsert_procedure",
+            procedure={"procedure_id": f"p{number}", "task_type": "generic", "content": f"do {number}"},
+        )
     world.write("upsert_fact", fact={"fact_key": "city", "value": "Lisbon", "sources": ["e3"]})
     world.write("upsert_fact", fact={"fact_key": "preference.tea", "value": "green"})
     for state in ("unvalidated", "testing", "validated", "rejected"):
-        world.write("append_insight", insight={"id": state, "type": "pattern", "statement": f"Ana {state}", "validation_state": state})
-    world.write("patch_working_state", patch={
-        "goal": "find Ana", "slots": {"a": 1}, "constraints": {"b": 2}, "plan": ["s1", "s2", "s3", "s4"],
-        "decisions": ["d1", "d2", "d3", "d4"], "risks": ["r1", "r2", "r3", "r4"], "open_loops": ["o1", "o2", "o3", "o4"],
-        "tool_evidence": [{"evidence_id": f"t{at}", "summary": f"found {at}"} for at in range(5)]})
-    world.write("update_stm", stm_state={"rolling_summary": "Ana and trams.", "key_quotes": [
-        {"evidence_id": "e9", "quote": "first"}, {"evidence_id": "e1", "quote": "second"}]})
+        world.write(
+            "append_insight",
+            insight={"id": state, "type": "pattern", "statement": f"Ana {state}", "validation_state": state},
+        )
+    world.write(
+        "patch_working_state",
+        patch={
+            "goal": "find Ana",
+            "slots": {"a": 1},
+            "constraints": {"b": 2},
+            "plan": ["s1", "s2", "s3", "s4"],
+            "decisions": ["d1", "d2", "d3", "d4"],
+            "risks": ["r1", "r2", "r3", "r4"],
+            "open_loops": ["o1", "o2", "o3", "o4"],
+            "tool_evidence": [{"evidence_id": f"t{at}", "summary": f"found {at}"} for at in range(5)],
+        },
+    )
+    world.write(
+        "update_stm",
+        stm_state={
+            "rolling_summary": "Ana and trams.",
+            "key_quotes": [{"evidence_id": "e9", "quote": "first"}, {"evidence_id": "e1", "quote": "second"}],
+        },
+    )
     return world
 
 
@@ -58,8 +84,14 @@ def test_every_purpose_has_every_section_and_shares_that_make_one(purpose: str) 
 
 def test_the_planner_sees_all_of_the_state(world: World) -> None:
     packet = asked(world, "planner")
-    assert state(packet) == {"goal": "find Ana", "slots": {"a": 1}, "constraints": {"b": 2}, "plan": ["s1", "s2", "s3", "s4"],
-                             "decisions": ["d1", "d2", "d3", "d4"], "risks": ["r1", "r2", "r3", "r4"]}
+    assert state(packet) == {
+        "goal": "find Ana",
+        "slots": {"a": 1},
+        "constraints": {"b": 2},
+        "plan": ["s1", "s2", "s3", "s4"],
+        "decisions": ["d1", "d2", "d3", "d4"],
+        "risks": ["r1", "r2", "r3", "r4"],
+    }
     assert packet["short_term"]["open_loops"] == ["o1", "o2", "o3", "o4"]
     assert packet["short_term"]["rolling_summary"] == "Ana and trams."
     assert [one["evidence_id"] for one in packet["short_term"]["last_tool_evidence"]] == ["t4", "t3", "t2"]
@@ -69,8 +101,14 @@ def test_the_planner_sees_all_of_the_state(world: World) -> None:
 
 def test_the_tool_sees_the_next_steps_and_what_tools_found(world: World) -> None:
     packet = asked(world, "tool")
-    assert state(packet) == {"goal": "find Ana", "slots": {"a": 1}, "constraints": {"b": 2}, "plan": ["s1", "s2", "s3"],
-                             "decisions": ["d2", "d3", "d4"], "risks": ["r2", "r3", "r4"]}
+    assert state(packet) == {
+        "goal": "find Ana",
+        "slots": {"a": 1},
+        "constraints": {"b": 2},
+        "plan": ["s1", "s2", "s3"],
+        "decisions": ["d2", "d3", "d4"],
+        "risks": ["r2", "r3", "r4"],
+    }
     assert packet["short_term"]["open_loops"] == ["o1", "o2", "o3"]
     assert len(packet["short_term"]["key_quotes"]) == 5
     assert len(packet["short_term"]["last_tool_evidence"]) == 3
@@ -82,8 +120,12 @@ def test_the_tool_sees_the_next_steps_and_what_tools_found(world: World) -> None
 
 def test_the_responder_sees_what_was_said_and_no_work_in_progress(world: World) -> None:
     packet = asked(world, "responder")
-    assert state(packet) == {"goal": "find Ana", "slots": {"a": 1}, "constraints": {"b": 2},
-                             "decisions": ["d1", "d2", "d3", "d4"]}
+    assert state(packet) == {
+        "goal": "find Ana",
+        "slots": {"a": 1},
+        "constraints": {"b": 2},
+        "decisions": ["d1", "d2", "d3", "d4"],
+    }
     assert packet["short_term"]["open_loops"] == packet["short_term"]["last_tool_evidence"] == []
     assert packet["long_term"]["procedures"] == [] and len(packet["long_term"]["episodes"]) == 5
     assert len(packet["short_term"]["key_quotes"]) == 14 and not packet["insight"]["patterns"]
@@ -95,15 +137,25 @@ def test_the_responder_sees_what_was_said_and_no_work_in_progress(world: World) 
     assert len(shown["long_term"]["procedures"]) == 5
 
 
-@pytest.mark.parametrize(("purpose", "first"), [("planner", "# State"), ("tool", "# Procedures"), ("responder", "# Quotes")])
+@pytest.mark.parametrize(
+    ("purpose", "first"), [("planner", "# State"), ("tool", "# Procedures"), ("responder", "# Quotes")]
+)
 def test_the_text_formats_begin_with_what_the_purpose_is_for(world: World, purpose: str, first: str) -> None:
     text = world.rendered({"purpose": purpose, "query": "Ana", "budget": {"max_tokens": 0}}, format="text")
     headings = [line.strip() for line in lines_of(text) if line.startswith("#")]
     assert headings[0] == first
     order = {name: rule.order for name, rule in POLICY.purposes[purpose].sections.items()}
-    names = {"# State": "working_state", "# Procedures": "procedures", "# Quotes": "key_quotes", "# Facts": "facts",
-             "# Summary": "rolling_summary", "# Episodes": "episodes", "# Open loops": "open_loops",
-             "# Tool evidence": "last_tool_evidence", "# Insights": "insights"}
+    names = {
+        "# State": "working_state",
+        "# Procedures": "procedures",
+        "# Quotes": "key_quotes",
+        "# Facts": "facts",
+        "# Summary": "rolling_summary",
+        "# Episodes": "episodes",
+        "# Open loops": "open_loops",
+        "# Tool evidence": "last_tool_evidence",
+        "# Insights": "insights",
+    }
     places = [order[names[heading]] for heading in headings]
     assert places == sorted(places)
 
@@ -115,7 +167,11 @@ def test_preferences_are_facts_until_they_are_split_off(world: World, purpose: s
     assert together["long_term"]["preferences"] == []
     assert [one["fact_key"] for one in split["long_term"]["facts"]] == ["city"]
     assert [one["fact_key"] for one in split["long_term"]["preferences"]] == ["preference.tea"]
-    hidden = asked(world, purpose, policy={"split_preferences": True, "purposes": {purpose: {"sections": {"facts": {"show": False}}}}})
+    hidden = asked(
+        world,
+        purpose,
+        policy={"split_preferences": True, "purposes": {purpose: {"sections": {"facts": {"show": False}}}}},
+    )
     assert hidden["long_term"]["facts"] == [] and len(hidden["long_term"]["preferences"]) == 1
 
 
@@ -142,13 +198,28 @@ def test_the_window_is_the_newest_turns_in_order_and_is_not_quoted_again(world: 
 def test_the_state_keeps_every_key(world: World) -> None:
     for given in (asked(world, "responder"), World().packet({})):
         assert list(given["short_term"]["working_state"]) == [
-            "goal", "plan", "slots", "constraints", "tool_evidence", "decisions", "risks", "open_loops", "state_version"]
+            "goal",
+            "plan",
+            "slots",
+            "constraints",
+            "tool_evidence",
+            "decisions",
+            "risks",
+            "open_loops",
+            "state_version",
+        ]
 
 
 def test_another_run_has_its_own_state_and_insights(world: World) -> None:
     other = {**SCOPE, "run_id": "r9"}
-    packet = json.loads(json.loads(world.engine.read("build_memory_packet", {
-        "request": {"scope": other, "purpose": "planner", "query": "Ana"}, "render": True})))
+    packet = json.loads(
+        json.loads(
+            world.engine.read(
+                "build_memory_packet",
+                {"request": {"scope": other, "purpose": "planner", "query": "Ana"}, "render": True},
+            )
+        )
+    )
     assert state(packet) == {} and packet["insight"]["patterns"] == []
     assert packet["short_term"]["rolling_summary"] == "Ana and trams."
     assert len(packet["long_term"]["facts"]) == 2

@@ -48,11 +48,19 @@ def test_every_packet_validates(stored: list[tuple[str, JSON]], request: JSON) -
     assert MemoryPacket.model_validate(packet).model_dump(mode="json", by_alias=True, exclude_unset=True) == packet
 
 
-@pytest.mark.parametrize(("path", "value"), [
-    (("meta", "schema_version"), "v2"), (("short_term", "rolling_summary"), None), (("citations",), [{"id": "e1"}]),
-    (("short_term", "key_quotes"), [{"quote": "x"}]), (("short_term", "working_state", "open_loops"), ["x"]),
-    (("budget_report", "used_tokens"), -1), (("long_term", "facts"), [{"fact_key": "x"}]), (("insight",), {}),
-])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("meta", "schema_version"), "v2"),
+        (("short_term", "rolling_summary"), None),
+        (("citations",), [{"id": "e1"}]),
+        (("short_term", "key_quotes"), [{"quote": "x"}]),
+        (("short_term", "working_state", "open_loops"), ["x"]),
+        (("budget_report", "used_tokens"), -1),
+        (("long_term", "facts"), [{"fact_key": "x"}]),
+        (("insight",), {}),
+    ],
+)
 def test_the_schema_refuses_what_is_no_packet(path: tuple[str, ...], value: Any) -> None:
     packet = World().packet({})
     place = packet

@@ -15,11 +15,17 @@ def rows(world: World, **request: Any) -> dict[str, JSON]:
 
 
 def fact(world: World, key: str, value: Any = "v", **more: Any) -> str:
-    return str(world.write("upsert_fact", fact={"fact_key": key, "value": value, "fact_id": f"f-{key}-{value}", **more})["fact_id"])
+    return str(
+        world.write("upsert_fact", fact={"fact_key": key, "value": value, "fact_id": f"f-{key}-{value}", **more})[
+            "fact_id"
+        ]
+    )
 
 
 def procedure(world: World, id_: str, **more: Any) -> None:
-    world.write("upsert_procedure", procedure={"procedure_id": id_, "task_type": "generic", "content": f"do {id_}", **more})
+    world.write(
+        "upsert_procedure", procedure={"procedure_id": id_, "task_type": "generic", "content": f"do {id_}", **more}
+    )
 
 
 @pytest.mark.parametrize(("wide", "narrow"), [("tenant", "agent"), ("tenant", "user"), ("agent", "user")])
@@ -107,11 +113,22 @@ def test_what_the_session_quotes_is_not_quoted_again() -> None:
     world = World()
     world.say("Ana likes trams", event_id="e0")
     world.say("Ana likes trams and boats", event_id="e1")
-    world.write("update_stm", stm_state={"key_quotes": [{"evidence_id": "e0", "quote": "Ana likes  trams"},
-                                                        {"evidence_id": "e1", "quote": "ana likes trams"}]})
+    world.write(
+        "update_stm",
+        stm_state={
+            "key_quotes": [
+                {"evidence_id": "e0", "quote": "Ana likes  trams"},
+                {"evidence_id": "e1", "quote": "ana likes trams"},
+            ]
+        },
+    )
     _, _, account = world.both({"query": "Ana"})
     assert [(row["kind"], row["id"], row["reason"]) for row in account["candidates"]] == [
-        ("quote", "e0", ""), ("quote", "e1", "duplicate"), ("event", "e1", ""), ("event", "e0", "duplicate")]
+        ("quote", "e0", ""),
+        ("quote", "e1", "duplicate"),
+        ("event", "e1", ""),
+        ("event", "e0", "duplicate"),
+    ]
 
 
 def test_disputed_facts_are_both_there_and_reported() -> None:
@@ -119,7 +136,10 @@ def test_disputed_facts_are_both_there_and_reported() -> None:
     world.write("upsert_fact", fact={"fact_key": "city", "value": "Oslo"})
     world.write("upsert_fact", fact={"fact_key": "city", "value": "Bergen"}, on_conflict="dispute")
     packet = world.packet({"purpose": "responder"})
-    assert {(one["value"], one["status"]) for one in packet["long_term"]["facts"]} == {("Oslo", "disputed"), ("Bergen", "disputed")}
+    assert {(one["value"], one["status"]) for one in packet["long_term"]["facts"]} == {
+        ("Oslo", "disputed"),
+        ("Bergen", "disputed"),
+    }
     id_ = packet["long_term"]["facts"][0]["fact_id"]
     assert packet["explain"]["conflicts"] == [{"fact_key": "city", "ids": [f"{id_}#1", f"{id_}#2"]}]
 
@@ -144,8 +164,15 @@ def test_insights_end_when_they_expire() -> None:
 
 def test_old_episodes_need_a_question_a_cue_or_a_range() -> None:
     world = World()
-    world.write("append_episode", episode={"episode_id": "old", "summary": "a trip", "tags": ["sea"],
-                                           "time_range": {"start": NOW_MS - 100 * DAY_MS}})
+    world.write(
+        "append_episode",
+        episode={
+            "episode_id": "old",
+            "summary": "a trip",
+            "tags": ["sea"],
+            "time_range": {"start": NOW_MS - 100 * DAY_MS},
+        },
+    )
     assert "old" not in rows(world)
     assert "old" in rows(world, query="what trips")
     assert "old" in rows(world, cues={"tags": ["sky"]})
@@ -155,8 +182,15 @@ def test_old_episodes_need_a_question_a_cue_or_a_range() -> None:
 def test_cues_raise_scores_and_exclude_nothing() -> None:
     world = World()
     for number, tags in enumerate([["a", "b"], ["a"], []]):
-        world.write("append_episode", episode={"episode_id": f"ep{number}", "summary": f"thing {number}", "tags": tags,
-                                               "time_range": {"start": NOW_MS - DAY_MS}})
+        world.write(
+            "append_episode",
+            episode={
+                "episode_id": f"ep{number}",
+                "summary": f"thing {number}",
+                "tags": tags,
+                "time_range": {"start": NOW_MS - DAY_MS},
+            },
+        )
     found = rows(world, cues={"tags": ["a", "b"], "entities": ["a"]})
     assert [found[f"ep{number}"]["signals"]["cues"]["value"] for number in range(3)] == [1.0, 0.5, 0.0]
     inside = rows(world, cues={"time_range": {"start": NOW_MS - 2 * DAY_MS, "end": NOW_MS}})
@@ -176,7 +210,9 @@ def test_scores_are_the_sum_of_their_signals_and_stay_comparable_without_words()
     fact(world, "a", "Ana", confidence=1.0)
     for request in ({"query": "Ana"}, {}, {"cues": {"tags": ["x"]}}):
         row = rows(world, **request)["f-a-Ana"]
-        assert row["score"] == pytest.approx(sum(one["value"] * one["weight"] for one in row["signals"].values()), abs=1e-5)
+        assert row["score"] == pytest.approx(
+            sum(one["value"] * one["weight"] for one in row["signals"].values()), abs=1e-5
+        )
         assert sum(one["weight"] for one in row["signals"].values()) == pytest.approx(1.9)
 
 
@@ -208,13 +244,19 @@ def test_citations_are_of_what_is_there_once_and_short() -> None:
     fact(world, "city", "Lisbon", sources=["e1", "gone"])
     fact(world, "home", "Lisbon", sources=["e1"])
     packet = world.packet({"purpose": "responder"})
-    assert [(one["id"], one["type"], one["ts"]) for one in packet["citations"]] == [("e1", "message", "2026-05-01T08:00:00Z")]
+    assert [(one["id"], one["type"], one["ts"]) for one in packet["citations"]] == [
+        ("e1", "message", "2026-05-01T08:00:00Z")
+    ]
     assert len(packet["citations"][0]["summary"]) <= 82
     quoted = world.packet({"purpose": "responder", "query": "Lisbon"})
     assert [one["evidence_id"] for one in quoted["short_term"]["key_quotes"]] == ["e1"] and quoted["citations"] == []
-    none = world.packet({"purpose": "responder", "policy": {"purposes": {"responder": {"sections": {"citations": {"max_items": 0}}}}}})
+    none = world.packet(
+        {"purpose": "responder", "policy": {"purposes": {"responder": {"sections": {"citations": {"max_items": 0}}}}}}
+    )
     assert none["citations"] == []
-    hidden = world.packet({"purpose": "responder", "policy": {"purposes": {"responder": {"sections": {"citations": {"show": False}}}}}})
+    hidden = world.packet(
+        {"purpose": "responder", "policy": {"purposes": {"responder": {"sections": {"citations": {"show": False}}}}}}
+    )
     assert hidden["citations"] == []
 
 
@@ -234,8 +276,12 @@ def test_any_memory_can_be_explained() -> None:
         fact(world, f"k{number:02}", confidence=1.0 if number else 0.0)
     world.say("Ana", event_id="e1")
     procedure(world, "p1", task_type="cook")
-    world.write("append_insight", scope={**SCOPE, "run_id": "r9"}, insight={"id": "i9", "type": "pattern", "statement": "x"})
-    world.write("append_insight", insight={"id": "i1", "type": "pattern", "statement": "x", "validation_state": "rejected"})
+    world.write(
+        "append_insight", scope={**SCOPE, "run_id": "r9"}, insight={"id": "i9", "type": "pattern", "statement": "x"}
+    )
+    world.write(
+        "append_insight", insight={"id": "i1", "type": "pattern", "statement": "x", "validation_state": "rejected"}
+    )
     kept = explained(world, "f-k19-v")
     assert (kept["outcome"], kept["reason"]) == ("kept", "")
     low = explained(world, "f-k00-v", query="k19", policy={"max_total_candidates": 5})

@@ -20,35 +20,63 @@ def refused(request: Any, **params: Any) -> EngramError:
     return caught.value
 
 
-@pytest.mark.parametrize(("given", "kind", "words"), [
-    ({"purpose": "planer"}, BadInput, ["request.purpose", "'planer'", "planner, tool, responder", "did you mean planner"]),
-    ({"purpos": "tool"}, UnknownField, ["'purpos'", "did you mean purpose"]),
-    ({"budget": {"max_tokens": -1}}, BadInput, ["request.budget.max_tokens", "-1", "from 0 to"]),
-    ({"budget": {"max_tokens": 1.5}}, BadInput, ["request.budget.max_tokens", "1.5", "a whole number"]),
-    ({"budget": {"max_token": 5}}, UnknownField, ["'max_token'", "did you mean max_tokens"]),
-    ({"budget": {"per_section": {"fact": 5}}}, BadInput, ["request.budget.per_section", "fact", "did you mean facts"]),
-    ({"budget": {"per_section": {"facts": -5}}}, BadInput, ["request.budget.per_section", "per_section.facts is -5", " 0"]),
-    ({"policy_id": "defualt"}, BadInput, ["policy_id is 'defualt'", "default", "did you mean default"]),
-    ({"policy_id": "../secret"}, BadInput, ["policy_id is '../secret'"]),
-    ({"policy": {"max_fact": 3}}, BadInput, ["max_fact", "did you mean max_facts"]),
-    ({"policy": {"max_facts": -3}}, BadInput, ["policy.max_facts", "-3", "from 0 to"]),
-    ({"policy": {"max_facts": "many"}}, BadInput, ["policy.max_facts", "'many'", "whole number"]),
-    ({"policy": {"purposes": {"responder": {"sections": {"fact": {"share": 1}}}}}}, BadInput, ["fact", "did you mean facts"]),
-    ({"policy": {"purposes": {"responder": {"sections": {"facts": {"share": 2}}}}}}, BadInput, ["share", "2", "from 0 to 1"]),
-    ({"policy": {"recipe": {"bm52": 1}}}, BadInput, ["bm52", "known are"]),
-    ({"now": "2026-06-01T12:00:00"}, BadInput, ["request.now", "no time zone", "2026-06-01T12:00:00Z"]),
-    ({"now": "yesterday"}, BadInput, ["request.now", "'yesterday'", "2026-01-31T09:30:00Z"]),
-    ({"now": True}, BadInput, ["request.now is true", "2026-01-31T09:30:00Z"]),
-    ({"cues": {"tags": "a"}}, BadInput, ["request.cues.tags", "'a'", "a list"]),
-    ({"cues": {"tag": ["a"]}}, UnknownField, ["'tag'", "did you mean tags"]),
-    ({"cues": {"time_range": {"start": "2026-02-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}}}, BadInput,
-     ["request.cues.time_range", "before the start"]),
-    ({"query": 5}, BadInput, ["request.query", "5", "a text"]),
-    ({"query": "\ud800"}, BadInput, ["lone surrogate"]),
-    ({"task_type": ""}, BadInput, ["request.task_type", "characters"]),
-    ({"persist": "yes"}, BadInput, ["request.persist", "'yes'", "true or false"]),
-])
-def test_a_wrong_request_is_told_what_is_wrong(given: dict[str, Any], kind: type[EngramError], words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("given", "kind", "words"),
+    [
+        (
+            {"purpose": "planer"},
+            BadInput,
+            ["request.purpose", "'planer'", "planner, tool, responder", "did you mean planner"],
+        ),
+        ({"purpos": "tool"}, UnknownField, ["'purpos'", "did you mean purpose"]),
+        ({"budget": {"max_tokens": -1}}, BadInput, ["request.budget.max_tokens", "-1", "from 0 to"]),
+        ({"budget": {"max_tokens": 1.5}}, BadInput, ["request.budget.max_tokens", "1.5", "a whole number"]),
+        ({"budget": {"max_token": 5}}, UnknownField, ["'max_token'", "did you mean max_tokens"]),
+        (
+            {"budget": {"per_section": {"fact": 5}}},
+            BadInput,
+            ["request.budget.per_section", "fact", "did you mean facts"],
+        ),
+        (
+            {"budget": {"per_section": {"facts": -5}}},
+            BadInput,
+            ["request.budget.per_section", "per_section.facts is -5", " 0"],
+        ),
+        ({"policy_id": "defualt"}, BadInput, ["policy_id is 'defualt'", "default", "did you mean default"]),
+        ({"policy_id": "../secret"}, BadInput, ["policy_id is '../secret'"]),
+        ({"policy": {"max_fact": 3}}, BadInput, ["max_fact", "did you mean max_facts"]),
+        ({"policy": {"max_facts": -3}}, BadInput, ["policy.max_facts", "-3", "from 0 to"]),
+        ({"policy": {"max_facts": "many"}}, BadInput, ["policy.max_facts", "'many'", "whole number"]),
+        (
+            {"policy": {"purposes": {"responder": {"sections": {"fact": {"share": 1}}}}}},
+            BadInput,
+            ["fact", "did you mean facts"],
+        ),
+        (
+            {"policy": {"purposes": {"responder": {"sections": {"facts": {"share": 2}}}}}},
+            BadInput,
+            ["share", "2", "from 0 to 1"],
+        ),
+        ({"policy": {"recipe": {"bm52": 1}}}, BadInput, ["bm52", "known are"]),
+        ({"now": "2026-06-01T12:00:00"}, BadInput, ["request.now", "no time zone", "2026-06-01T12:00:00Z"]),
+        ({"now": "yesterday"}, BadInput, ["request.now", "'yesterday'", "2026-01-31T09:30:00Z"]),
+        ({"now": True}, BadInput, ["request.now is true", "2026-01-31T09:30:00Z"]),
+        ({"cues": {"tags": "a"}}, BadInput, ["request.cues.tags", "'a'", "a list"]),
+        ({"cues": {"tag": ["a"]}}, UnknownField, ["'tag'", "did you mean tags"]),
+        (
+            {"cues": {"time_range": {"start": "2026-02-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}}},
+            BadInput,
+            ["request.cues.time_range", "before the start"],
+        ),
+        ({"query": 5}, BadInput, ["request.query", "5", "a text"]),
+        ({"query": "\ud800"}, BadInput, ["lone surrogate"]),
+        ({"task_type": ""}, BadInput, ["request.task_type", "characters"]),
+        ({"persist": "yes"}, BadInput, ["request.persist", "'yes'", "true or false"]),
+    ],
+)
+def test_a_wrong_request_is_told_what_is_wrong(
+    given: dict[str, Any], kind: type[EngramError], words: list[str]
+) -> None:
     error = refused({"scope": SCOPE, **given})
     assert isinstance(error, kind)
     for word in words:
@@ -56,15 +84,18 @@ def test_a_wrong_request_is_told_what_is_wrong(given: dict[str, Any], kind: type
     assert "\n" not in str(error)
 
 
-@pytest.mark.parametrize(("given", "words"), [
-    ({"format": "jsn"}, ["format is 'jsn'", "json, text, markdown"]),
-    ({"part": "stabel"}, ["part is 'stabel'", "all, stable, volatile"]),
-    ({"max_chars": 0}, ["max_chars is 0", "from 1"]),
-    ({"max_chars": True}, ["max_chars is true", "from 1"]),
-    ({"tokenizer": "o200k"}, ["'o200k'", "did you mean o200k_base"]),
-    ({"tokenizer": "file:/x.json"}, ["file:/x.json", "o200k_base"]),
-    ({"max_chars": 10}, ["max_chars is 10", "empty packet", "--format text"]),
-])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"format": "jsn"}, ["format is 'jsn'", "json, text, markdown"]),
+        ({"part": "stabel"}, ["part is 'stabel'", "all, stable, volatile"]),
+        ({"max_chars": 0}, ["max_chars is 0", "from 1"]),
+        ({"max_chars": True}, ["max_chars is true", "from 1"]),
+        ({"tokenizer": "o200k"}, ["'o200k'", "did you mean o200k_base"]),
+        ({"tokenizer": "file:/x.json"}, ["file:/x.json", "o200k_base"]),
+        ({"max_chars": 10}, ["max_chars is 10", "empty packet", "--format text"]),
+    ],
+)
 def test_a_wrong_way_of_showing_is_told(given: dict[str, Any], words: list[str]) -> None:
     error = refused({"scope": SCOPE}, **given)
     assert isinstance(error, BadInput)

@@ -89,21 +89,45 @@ def test_the_build_takes_every_kernel_module(monkeypatch: pytest.MonkeyPatch) ->
     assert all("-O3" in extension.extra_compile_args for extension in arguments["ext_modules"])
 
 
-def test_the_metadata_is_what_pyproject_says(tmp_path: Path) -> None:
-    """Ask the backend as an installer would, on a copy without the compiled modules."""
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the tree without the compiled modules, for what writes into the tree it builds."""
     setuptools = pytest.importorskip("setuptools")
     if int(setuptools.__version__.split(".")[0]) < 77:
         pytest.skip(f"setuptools {setuptools.__version__} is older than the build needs")
     ignore = shutil.ignore_patterns(".venv*", ".git", "build", "dist", "tests", "*.so", "*.egg-info")
-    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=ignore)
-    code = (
-        "import sys; sys.path.insert(0, 'engram_core/kernel/backend'); import engram_build;"
-        f"print(engram_build.prepare_metadata_for_build_wheel({str(tmp_path)!r}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=copy)
+    return Path(shutil.copytree(ROOT, tmp_path / "copy", ignore=ignore))
+
+
+def backend(code: str, tree: Path) -> str:
+    """Run code in a tree with its build backend imported, and return the last line it printed."""
+    code = f"import sys; sys.path.insert(0, 'engram_core/kernel/backend'); import engram_build, setuptools; {code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tree)
     assert done.returncode == 0, done.stderr
-    metadata = (tmp_path / done.stdout.splitlines()[-1] / "METADATA").read_text()
+    return done.stdout.splitlines()[-1]
+
+
+def test_the_metadata_is_what_pyproject_says(tmp_path: Path, copy: Path) -> None:
+    """Ask the backend as an installer would."""
+    folder = tmp_path / backend(f"print(engram_build.prepare_metadata_for_build_wheel({str(tmp_path)!r}))", copy)
+    metadata = (folder / "METADATA").read_text()
     assert f"\nVersion: {engram_core.__version__}\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
-    entry = (tmp_path / done.stdout.splitlines()[-1] / "entry_points.txt").read_text()
-    assert "engram = engram_cli._entry:main" in entry
+    # An installer would write a wrapper of its own in place of our script.
+    assert not (folder / "entry_points.txt").exists()
+
+
+def test_the_program_is_ours_and_gets_its_interpreter_from_the_installer(tmp_path: Path, copy: Path) -> None:
+    """Also in an editable install, for which setuptools would write down the one that happens to build."""
+    (copy / "build/scripts").mkdir(parents=True)
+    stale = copy / "build/scripts/engram"
+    stale.write_text("#!/gone/bin/python\n")
+    arguments = "script_args=['build_scripts', '--build-dir', 'build/scripts'], **engram_build.setup_arguments()"
+    backend(f"setuptools.setup({arguments}); print('built')", copy)
+    first, *lines = stale.read_text().splitlines()
+    assert first == "#!python"
+    program = tmp_path / "engram"
+    program.write_text("\n".join([f"#!{sys.executable}", *lines]))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, str(program), "version"], capture_output=True, text=True, env=environment)
+    assert (done.returncode, engram_core.__version__ in done.stdout) == (0, True), done.stderr

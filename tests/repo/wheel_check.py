@@ -36,6 +36,7 @@ IN_WHEEL = [
     r"engram_core/vocab/o200k_base\.\w+",
     r"engram_core/vocab/cl100k_base\.\w+",
     r"engram_core/kernel/\w+\.cpython-\w+-[\w-]+\.so",
+    r"engram-[\d.]+\.data/scripts/engram",
     r"engram-[\d.]+\.data/data/share/man/man1/engram\.1",
     r"engram-[\d.]+\.data/data/share/bash-completion/completions/engram",
     r"engram-[\d.]+\.data/data/share/zsh/site-functions/_engram",

@@ -75,6 +75,7 @@ def setup_arguments() -> dict[str, Any]:
     from setuptools.command.build_ext import build_ext
     from setuptools.command.build_py import build_py
 
+    from distutils.command.build_scripts import build_scripts  # isort: skip
     from distutils.command.install_data import install_data  # isort: skip
 
     extensions = [
@@ -119,6 +120,17 @@ def setup_arguments() -> dict[str, Any]:
             found = sorted(f for f in glob.glob("config/**", recursive=True) if os.path.isfile(f))
             return [(source, os.path.join(target, os.path.relpath(source, "config"))) for source in found]
 
+    class CopyScripts(build_scripts):
+        """Leave ``#!python`` for the installer, as setuptools does for a wheel but not for an editable install.
+
+        The copy below ``build/`` outlives the environment it was made for, so it must not name an interpreter.
+        """
+
+        def finalize_options(self) -> None:
+            super().finalize_options()
+            self.executable = "python"
+            self.force = True
+
     class CopyShared(install_data):
         """Install under the prefix with renaming, which setuptools' own data-files cannot."""
 
@@ -132,6 +144,7 @@ def setup_arguments() -> dict[str, Any]:
     commands: Mapping[str, type[Command]] = {
         "build_ext": CompileKernel,
         "build_py": CopyConfig,
+        "build_scripts": CopyScripts,
         "install_data": CopyShared,
     }
     files = [(os.path.dirname(place), [source]) for source, place in shared_files()]
