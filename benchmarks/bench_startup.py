@@ -31,7 +31,8 @@ COMMANDS = {
     "append": [["append", "Ada moved to Lyon in May"]],
     "packet": [["packet"], ["packet", "--query", "where does Ada live", "--max-tokens", "800"]],
     "typer": [["--help"], ["append", "--help"], ["fact", "list"], ["search", "Ada"], ["explain"], ["events"],
-              ["status"], ["config", "show"], ["policy", "list"], ["policy", "check"]],
+              ["status"], ["config", "show"], ["policy", "list"], ["policy", "show"],
+              ["policy", "check"]],
     "first": [["append", "Ada moved to Lyon in May"]],
 }
 Times = tuple[float, float]

@@ -1,7 +1,7 @@
 """What the benches of an installed Engram share: its interpreter, homes of their own, and lines to a daemon.
 
 Driven by ``bench_startup``, ``bench_append`` and ``bench_memory``. Start-up is only that of users when Engram lies in
-site-packages as compiled files, installed by the pip that a new venv brings along, so ``from_wheel`` makes exactly that;
+site-packages as compiled files, installed by the pip a new venv brings along, so ``from_wheel`` makes exactly that;
 ``ENGRAM_BENCH_PYTHON`` names an interpreter that has it already.
 """
 

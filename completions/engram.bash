@@ -384,8 +384,14 @@ _engram() {
     'unpin --socket') takes=1; words='' ;;
     'unpin --timeout') takes=1; words='' ;;
     'unpin --color') takes=1; words='auto always never' ;;
+    'policy list --socket') takes=1; words='' ;;
+    'policy list --timeout') takes=1; words='' ;;
     'policy list --color') takes=1; words='auto always never' ;;
+    'policy show --socket') takes=1; words='' ;;
+    'policy show --timeout') takes=1; words='' ;;
     'policy show --color') takes=1; words='auto always never' ;;
+    'policy check --socket') takes=1; words='' ;;
+    'policy check --timeout') takes=1; words='' ;;
     'policy check --color') takes=1; words='auto always never' ;;
     'config path --config') takes=1; words='' ;;
     'config path --color') takes=1; words='auto always never' ;;
@@ -480,9 +486,9 @@ _engram() {
     'pin') words='event fact episode procedure insight'; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'unpin') words='event fact episode procedure insight'; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'policy') words='list show check'; options='--help' ;;
-    'policy list') words=''; options='--json --color --help' ;;
-    'policy show') words=''; options='--json --color --help' ;;
-    'policy check') words=''; options='--json --color --help' ;;
+    'policy list') words=''; options='--socket --timeout --json --color --help' ;;
+    'policy show') words=''; options='--socket --timeout --json --color --help' ;;
+    'policy check') words=''; options='--socket --timeout --json --color --help' ;;
     'config') words='path show get set check'; options='--help' ;;
     'config path') words=''; options='--config --json --color --help' ;;
     'config show') words=''; options='--config --json --ndjson --color --help' ;;

@@ -88,6 +88,8 @@ MEANINGS = {
     "search": "`hits`, best first",
     "list_context_builds": "`builds`, newest last",
     "write_context_build": "`build_id`",
+    "policies": "`policies`, their names and files; with `policy_id` its `name`, `file` and whole `policy`; with a "
+                "`table`, read from `source`, `checked`; see [policies.md](policies.md)",
     "forget": "what was deleted, or would be: `rows`, `versions`, `index_entries`, `builds`, `kinds`",
     "hello": "the daemon's version, protocol range, capabilities and pid",
     "status": "what the daemon is and holds; never queued behind work",

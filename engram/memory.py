@@ -248,6 +248,10 @@ class Memory:
         """Store a packet made elsewhere."""
         return self._dict("write_context_build", {"scope": scope, "packet": packet})
 
+    def policies(self, policy_id: str | None = None, *, table: Json | None = None, source: str | None = None) -> Json:
+        """List the policies, return one with every field, or check a table; ``source`` names it in what is wrong."""
+        return self._dict("policies", {"policy_id": policy_id, "table": table, "source": source})
+
     # ---- the daemon
 
     def hello(self, protocol: tuple[int, int] = (1, 1)) -> Json:
@@ -307,7 +311,7 @@ def _named(item: Any, now_ms: int | None, prefix: str = "e_", key: str = "event_
     return found
 
 
-_WITHOUT_SCOPE = ("hello", "reload", "shutdown")
+_WITHOUT_SCOPE = ("hello", "policies", "reload", "shutdown")
 _VARIABLES = {"tenant_id": "ENGRAM_TENANT", "user_id": "ENGRAM_USER", "agent_id": "ENGRAM_AGENT",
               "session_id": "ENGRAM_SESSION", "run_id": "ENGRAM_RUN"}
 

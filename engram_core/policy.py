@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engram_core.errors import BadInput, ConfigError, EngramError, nearest
 from engram_core.models import build
+from engram_core.policy_file import read, unreadable
 
 SECTIONS = ("working_state", "rolling_summary", "key_quotes", "conversation_window", "open_loops", "last_tool_evidence",
             "facts", "preferences", "procedures", "episodes", "insights", "citations")
@@ -119,16 +120,6 @@ class Policy(Table):
         return hashlib.blake2b(self.model_dump_json().encode(), digest_size=8).hexdigest()
 
 
-def parse(text: str, path: str) -> dict[str, Any]:
-    """Read a policy file's TOML; raise ConfigError naming the file and the line."""
-    import tomllib
-
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}", hint="`engram policy check` tells when it is right") from None
-
-
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Return the base with single fields replaced; tables are merged, everything else is replaced."""
     out = dict(base)
@@ -171,11 +162,21 @@ class Policies:
         self._whole: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] | None = None
         self._loaded: dict[str, tuple[dict[str, Any], dict[str, Any], Policy]] = {}
 
+    def again(self) -> Policies:
+        """Return the same folders' policies with nothing kept, for who wants the files as they are at this moment."""
+        return Policies(self._folders, recipe=self._recipe)
+
     def names(self) -> dict[str, str]:
         """Return the known policies and their files."""
         found: dict[str, str] = {}
         for folder in self._folders:
-            for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+            try:
+                listed = sorted(os.listdir(folder))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as exc:
+                raise unreadable(folder, exc) from exc
+            for name in listed:
                 if name.endswith(".toml"):
                     found.setdefault(name[:-5], os.path.join(folder, name))
         return found
@@ -187,7 +188,7 @@ class Policies:
         if fresh is not None and now < fresh[0]:
             return fresh[1]
         path = next((one for one in (os.path.join(folder, name + ".toml") for folder in self._folders)
-                     if os.path.isfile(one)), None)
+                     if os.path.lexists(one)), None)
         if path is None or "/" in name:
             known = sorted(self.names())
             near = nearest(name, known)
@@ -198,11 +199,13 @@ class Policies:
         return table
 
     def _read(self, path: str) -> dict[str, Any]:
-        stamp = os.stat(path).st_mtime_ns
+        try:
+            stamp = os.stat(path).st_mtime_ns
+        except OSError as exc:
+            raise unreadable(path, exc) from exc
         cached = self._cache.get(path)
         if cached is None or cached[0] != stamp:
-            with open(path, encoding="utf-8") as file:
-                cached = self._cache[path] = (stamp, parse(file.read(), path))
+            cached = self._cache[path] = (stamp, read(path))
         return cached[1]
 
     def _default(self) -> dict[str, Any]:
@@ -240,6 +243,10 @@ class Policies:
             return checked(merged(base, overrides), f"policy {name}", recipe=self._recipe)
         except ConfigError as error:
             raise _as_request(error) from None
+
+    def check(self, table: dict[str, Any], source: str) -> None:
+        """Raise ConfigError naming the source unless the table would do as a policy."""
+        checked(merged(self._default(), table), source, recipe=self._recipe)
 
 
 def _as_request(error: EngramError) -> BadInput:

@@ -21,8 +21,7 @@ from engram_core.errors import BadInput, ConfigError, EngramError, MethodNotFoun
 from engram_core.protocol.messages import READS, WRITES, check_params
 from engram_core.redact import Redactor
 from engram_core.scope import SCOPE_FIELDS, SCOPE_LEVELS, Scope, check_scope
-from engram_core.settings import config_path, login_name, resolve_scope
-from engram_core.shipped import path
+from engram_core.settings import login_name, resolve_scope
 from engram_core.store.store import Store
 from engram_core.values import INT_MAX, dump_json, show
 
@@ -152,9 +151,9 @@ class Engine:
         if self._policies is None:
             from engram_core.kernel.index import RECIPE
             from engram_core.policy import Policies
+            from engram_core.policy_file import folders
 
-            own = os.path.join(os.path.dirname(config_path(os.environ)), "policies")
-            self._policies = Policies([own, path("policies")], recipe=tuple(RECIPE))
+            self._policies = Policies(folders(os.environ), recipe=tuple(RECIPE))
         return self._policies
 
     def counter(self, tokenizer: str, form: str) -> Counter:
@@ -178,7 +177,7 @@ class Engine:
     def read(self, method: str, params: dict[str, Any]) -> bytes:
         """Answer a reading request with compact JSON."""
         check_params(method, params)
-        handler = reading.HANDLERS.get(method) or self._recall_handler(method)
+        handler = reading.HANDLERS.get(method) or self._late_handler(method)
         with self._reading:
             if method == "build_memory_packet":
                 self._unseen = 0
@@ -195,10 +194,10 @@ class Engine:
         self._shorten = True
 
     @staticmethod
-    def _recall_handler(method: str) -> Callable[[Engine, dict[str, Any]], Any]:
-        from engram_core.daemon import recalling  # late: the first append of a cold machine does not need it
+    def _late_handler(method: str) -> Callable[[Engine, dict[str, Any]], Any]:
+        from engram_core.daemon import policies, recalling  # late: the first append of a cold machine needs neither
 
-        handler = recalling.HANDLERS.get(method)
+        handler = recalling.HANDLERS.get(method) or policies.HANDLERS.get(method)
         if handler is None:
             raise MethodNotFound(f"there is no method {method!r}")
         return handler

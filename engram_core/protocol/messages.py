@@ -46,6 +46,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "build_memory_packet": Operation("read", ("request",), _SHOW),
     "explain": Operation("read", _SCOPED, ("build_id", "request", "memory_id", *_SHOW)),
     "search": Operation("read", ("scope", "query"), ("kinds", "limit", "now", "max_tokens")),
+    "policies": Operation("read", (), ("policy_id", "table", "source")),
     "reload": Operation("loop", ()),
     "status": Operation("loop", (), _SCOPED),
     "hello": Operation("loop", (), ("client", "version", "protocol")),

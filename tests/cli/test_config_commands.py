@@ -36,6 +36,15 @@ def config(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
+def policies(home: Home, config: Path) -> Path:
+    """Give the folder of the user's own policies, and a daemon that reads them."""
+    folder = config.parent / "policies"
+    folder.mkdir(parents=True)
+    home.start()
+    return folder
+
+
+@pytest.fixture
 def engram(config: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Person:
     return Person(monkeypatch, capfd)
 
@@ -144,53 +153,96 @@ def test_unusual_layouts_are_changed_correctly(text: str) -> None:
 # ---- policies
 
 
-def test_policies_are_listed_shown_and_checked(engram: Person, config: Path) -> None:
-    folder = config.parent / "policies"
-    folder.mkdir(parents=True)
-    (folder / "mine.toml").write_text("max_facts = 3\n")
+def test_policies_are_listed_shown_and_checked(engram: Person, policies: Path) -> None:
+    (policies / "mine.toml").write_text("max_facts = 3\n")
     assert [row.split("\t")[0] for row in engram.done("policy").out.splitlines()] == ["default", "mine"]
     assert tomllib.loads(engram.done("policy", "show", "mine").out)["max_facts"] == 3
     assert engram.done("policy", "show", "mine", "--json").json["policy"]["max_episodes"] == 20
     assert tomllib.loads(engram.done("policy", "show").out)["max_facts"] == 30
     assert engram.done("policy", "check").out == "ok: default, mine\n"
+    assert engram.done("policy", "check", "mine", "--json").json["checked"] == ["mine"]
 
 
-def test_an_unknown_policy_is_told_alike_everywhere(home: Home, engram: Person, config: Path) -> None:
-    home.start()
+def test_asking_for_policies_starts_the_daemon(home: Home) -> None:
+    assert home.engram("policy").stdout.startswith(b"default\t")
+    assert home.pids()
+
+
+def test_a_policy_is_as_its_file_is_now(engram: Person, policies: Path) -> None:
+    file = policies / "mine.toml"
+    for number in range(3):
+        file.write_text(f"max_facts = {number}\n")
+        assert tomllib.loads(engram.done("policy", "show", "mine").out)["max_facts"] == number
+    file.write_text("max_facts = -1\n")
+    assert engram("policy", "check", "mine").code == 78
+    file.unlink()
+    assert engram("policy", "check", "mine").code == 65
+
+
+def test_an_own_default_is_shown_whole(engram: Person, policies: Path) -> None:
+    shipped = tomllib.loads(engram.done("policy", "show").out)
+    (policies / "default.toml").write_text("max_facts = 3\n")
+    shown = tomllib.loads(engram.done("policy", "show").out)
+    assert shown["max_facts"] == 3 and set(shown) == set(shipped)
+    assert engram.done("policy", "show", "--json").json["file"] == str(policies / "default.toml")
+
+
+def test_an_unknown_policy_is_told_alike_everywhere(engram: Person, policies: Path) -> None:
     answers = [engram(*args) for args in (("policy", "show", "absent"), ("policy", "check", "absent"),
                                           ("packet", "--policy", "absent"))]
     assert {(answer.code, answer.err) for answer in answers} == {(65, answers[0].err)}
     assert "known are default" in answers[0].err
 
 
-def test_a_policy_is_shown_with_every_weight_of_the_ranking(engram: Person, config: Path) -> None:
+def test_a_policy_is_shown_with_every_weight_of_the_ranking(engram: Person, policies: Path) -> None:
     from engram_core.kernel.index import RECIPE
     from engram_core.policy import RECIPE_WEIGHTS
 
     assert list(RECIPE_WEIGHTS.items()) == list(RECIPE.items())
     assert tomllib.loads(engram.done("policy", "show").out)["recipe"] == RECIPE
     assert "# the age at which recency counts half" in engram.done("policy", "show").out
-    folder = config.parent / "policies"
-    folder.mkdir(parents=True)
-    (folder / "mine.toml").write_text("[recipe]\ngrams = 0.0\n")
+    (policies / "mine.toml").write_text("[recipe]\ngrams = 0.0\n")
     assert tomllib.loads(engram.done("policy", "show", "mine").out)["recipe"] == {**RECIPE, "grams": 0.0}
 
 
 @pytest.mark.parametrize(("line", "said"), [("gramms = 1", "did you mean grams?"), ("b = 5", "from 0 to 1")])
-def test_a_wrong_weight_is_found_with_its_file(engram: Person, config: Path, line: str, said: str) -> None:
-    folder = config.parent / "policies"
-    folder.mkdir(parents=True)
-    (folder / "wrong.toml").write_text(f"[recipe]\n{line}\n")
+def test_a_wrong_weight_is_found_with_its_file(engram: Person, policies: Path, line: str, said: str) -> None:
+    (policies / "wrong.toml").write_text(f"[recipe]\n{line}\n")
     for args in (("check", "wrong"), ("check",), ("show", "wrong")):
         answer = engram("policy", *args)
-        assert answer.code == 78 and said in answer.err and str(folder / "wrong.toml") in answer.err
+        assert answer.code == 78 and said in answer.err and str(policies / "wrong.toml") in answer.err
 
 
-def test_a_typo_in_a_policy_is_found(engram: Person, config: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["latin", "folder"])
+def test_a_policy_that_cannot_be_read_is_told(engram: Person, policies: Path, name: str) -> None:
+    (policies / "latin.toml").write_bytes(b"max_facts = 3 # \xff\n")
+    (policies / "folder.toml").mkdir()
+    for args in (("policy", "check", name), ("policy", "show", name), ("packet", "--policy", name)):
+        answer = engram(*args)
+        assert answer.code == 78 and f"{policies / name}.toml: cannot be read" in answer.err
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    ("max_facts = 2026-01-01", "policy.max_facts is '2026-01-01'; allowed is a whole number"),
+    ("stable_share = inf", "policy.stable_share is 'inf'; allowed is a number from 0 to 1"),
+    ("max_facts = 99999999999999999999", "policy.max_facts is 99999999999999999999"),
+    ("x = " + "[" * 70 + "]" * 70, "policy has the unknown key 'x'"),
+])
+def test_a_file_may_hold_what_no_request_can_carry(engram: Person, policies: Path, tmp_path: Path, line: str,
+                                                   said: str) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text(line + "\n")
+    answer = engram("policy", "check", str(file))
+    assert answer.code == 78 and said in answer.err
+
+
+def test_a_typo_in_a_policy_is_found(engram: Person, policies: Path, tmp_path: Path) -> None:
     file = tmp_path / "p.toml"
     file.write_text("max_fact = 3\n")
     answer = engram("policy", "check", str(file))
     assert answer.code == 78 and str(file) in answer.err and "did you mean max_facts?" in answer.err
+    file.write_text("max_facts = 3\n")
+    assert engram.done("policy", "check", str(file)).out == f"ok: {file}\n"
     file.write_text("max_facts = \n")
     assert engram("policy", "check", str(file)).code == 78
     assert engram("policy", "check", str(tmp_path / "absent.toml")).code == 78

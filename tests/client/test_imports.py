@@ -70,6 +70,13 @@ def test_an_error_of_a_hot_command_loads_no_typer(daemon: Home) -> None:
     assert not found & {"asyncio", "pydantic", "rich", "sqlite3", "typer"}
 
 
+@pytest.mark.parametrize("args", [["policy"], ["policy", "show"], ["policy", "check"], ["policy", "check", "p.toml"],
+                                  ["fact"]], ids=" ".join)
+def test_a_command_leaves_to_the_daemon_what_takes_long_to_load(daemon: Home, args: list[str]) -> None:
+    (daemon.path / "p.toml").write_text("max_facts = 3\n")
+    assert not loaded(daemon, RUN_COMMAND, *args) & {"asyncio", "engram_core.models", "pydantic", "sqlite3", "tomli_w"}
+
+
 def test_a_daemon_takes_its_first_append_without_what_only_packets_need(home: Home) -> None:
     home.database.parent.mkdir(parents=True)
     process = subprocess.Popen([sys.executable, "-X", "importtime", "-c", LATE_WARMING], env=home.env, cwd="/",

@@ -15,7 +15,7 @@ import pydantic
 import pytest
 
 import engram
-from engram import BadInput, Conflict, DeadlineExceeded, EngramError, Memory, NoDaemon
+from engram import BadInput, ConfigError, Conflict, DeadlineExceeded, EngramError, Memory, NoDaemon
 from engram_core.protocol.messages import OPERATIONS
 from tests.daemon_fixture import SCOPE, Home
 
@@ -59,6 +59,21 @@ def test_long_term_memories_are_kept(memory: Memory) -> None:
     assert [one["procedure_id"] for one in memory.list_procedures({}, "deploy")] == ["p1"]
     insight = memory.append_insight({}, {"type": "pattern", "statement": "moves in May"})
     assert [one["id"] for one in memory.list_insights({})] == [insight["id"]]
+
+
+def test_policies_are_listed_returned_and_checked(memory: Memory) -> None:
+    listed = memory.policies()["policies"]
+    assert [one["name"] for one in listed] == ["default"]
+    whole = memory.policies("default")
+    assert (whole["name"], whole["file"], whole["policy"]["max_facts"]) == ("default", listed[0]["file"], 30)
+    assert memory.policies(table={"max_facts": 3}, source="mine") == {"checked": "mine"}
+    assert memory.policies(table={}) == {"checked": "table"}
+    with pytest.raises(ConfigError, match=r"mine: policy has the unknown key 'max_fact'"):
+        memory.policies(table={"max_fact": 3}, source="mine")
+    for wrong in ({"policy_id": "none-such"}, {"policy_id": 3}, {"policy_id": "default", "table": {}}, {"table": []},
+                  {"table": {}, "source": 3}, {"source": "mine"}):
+        with pytest.raises(BadInput, match=r"policy_id|table|source"):
+            memory.request("policies", wrong)
 
 
 def test_a_batch_is_all_or_nothing(memory: Memory) -> None:
