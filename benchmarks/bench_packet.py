@@ -2,8 +2,8 @@
 
 Prints JSON. Goals: at 10,000 memories of one owner, persist=true, explanation included, the median is at most 4 x
 the floor without a query (hoped for: 2.5) and 6 x with one (4); p99/median at most 1.5 x the floor's, best of five;
-from 1,000 to 100,000 memories the median without a query grows at most 1.5 x. Also printed: the fetch of 40 rows by key from
-an open SQLite connection, the yardstick of the earlier library (43 x / 140 x / 1,250 x that fetch).
+from 1,000 to 100,000 memories the median without a query grows at most 1.5 x. Also printed: the fetch of 40 rows by
+key from an open SQLite connection, the yardstick of the earlier library (43 x / 140 x / 1,250 x that fetch).
 
     python benchmarks packet [--sizes 1000,10000,100000] [--requests 400] [--runs 5]
 """

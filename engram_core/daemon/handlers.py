@@ -43,7 +43,7 @@ SHORTEN_S = 1.0  # between two tries to empty the log
 
 
 KERNEL = ("analysis", "bpe", "documents", "fit", "index", "lexicon", "matching", "pieces", "pool", "question", "recipe",
-          "table")
+          "table", "timewords")
 
 
 def kernel_facts() -> dict[str, Any]:

@@ -131,3 +131,10 @@ def test_the_program_is_ours_and_gets_its_interpreter_from_the_installer(tmp_pat
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, str(program), "version"], capture_output=True, text=True, env=environment)
     assert (done.returncode, engram_core.__version__ in done.stdout) == (0, True), done.stderr
+
+
+def test_the_daemon_asks_for_every_kernel_module() -> None:
+    from engram_core.daemon.handlers import KERNEL, kernel_facts
+
+    assert sorted(KERNEL) == sorted(path.stem for path in (ROOT / "engram_core/kernel").glob("*.pyx"))
+    assert kernel_facts()["compiled"] is True
