@@ -35,7 +35,7 @@ def test_the_version_is_a_version_and_said_once() -> None:
     modules = (ROOT / "engram_core").glob("*.py")
     said = [path.name for path in modules if re.search("^__version__ =", path.read_text(), re.MULTILINE)]
     assert said == ["_version.py"]
-    assert project()["dynamic"] == ["version"]
+    assert project()["dynamic"] == ["version", "scripts"]
 
 
 def test_the_changelog_knows_the_version() -> None:
