@@ -42,7 +42,6 @@ SIGNALS = {
     "importance": "confidence, priority or validation state, by kind",
     "cues": "overlap with the tags, entities and the time range that were asked for",
     "layer": "1 for the user's own, ½ for the agent's, ¼ for the tenant's",
-    "use": "how often it was recalled before; not applied in this version",
 }
 PURPOSE_FIELDS = {
     "sections": "how each section is treated, `[purposes.NAME.sections]`",

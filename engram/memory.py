@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol, Self
 
     from engram_core.errors import EngramError
+    from engram_core.settings import Settings
 
     Json = dict[str, Any]
 
@@ -49,14 +50,15 @@ class Memory:
 
     @classmethod
     def connect(cls, socket: str | None = None, *, timeout: float | None = None, cwd: str | None = None,
-                config: str | None = None) -> Self:
+                config: str | None = None, settings: Settings | None = None) -> Self:
         """Talk to the daemon at a socket, or to the one of this user, which is started when none runs.
 
-        ``timeout`` is in seconds, for each call. With ``cwd`` the daemon completes scopes from the project and user
+        ``settings`` are those to go by, when they are loaded already. ``timeout`` is in seconds, for each call. With ``cwd`` the daemon completes scopes from the project and user
         configuration as the command line does; without it all ids of a scope must be given.
         """
         memory = cls.__new__(cls)
-        memory._open(UnixTransport(find(env=os.environ, socket=socket, config=config)), timeout=timeout, cwd=cwd)
+        place = find(env=os.environ, socket=socket, config=config, settings=settings)
+        memory._open(UnixTransport(place), timeout=timeout, cwd=cwd)
         return memory
 
     def _open(self, transport: Transport, *, timeout: float | None, cwd: str | None) -> None:

@@ -40,6 +40,14 @@ class Call:
             self._memory = Memory.connect(self._socket, timeout=self._timeout, cwd=working_directory())
         return self._memory
 
+    def connect_without_files(self) -> None:
+        """Connect to the daemon that flags, environment and defaults name, whatever the configuration files say."""
+        from engram.memory import Memory
+        from engram_core import settings
+
+        found = settings.load(env=os.environ, flags={"daemon.socket": self._socket}, files_too=False)
+        self._memory = Memory.connect(timeout=self._timeout, settings=found)
+
     def ask(self, method: str, **params: Any) -> Any:
         """Send one request in the command's scope; parameters that are None are left out."""
         sent = {key: value for key, value in params.items() if value is not None}

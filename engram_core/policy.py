@@ -63,7 +63,6 @@ class Weights(Table):
     importance: Weight = 0.2
     cues: Weight = 0.3
     layer: Weight = 0.05
-    use: Weight = 0.0
 
 
 class Section(Table):

@@ -143,14 +143,17 @@ class Settings:
 
 
 def load(*, env: Mapping[str, str], config: str | None = None, cwd: str | None = None,
-         flags: Mapping[str, Any] | None = None) -> Settings:
-    """Merge all layers into one Settings; ``config`` names a file to use instead of the user's."""
+         flags: Mapping[str, Any] | None = None, files_too: bool = True) -> Settings:
+    """Merge all layers into one Settings; ``config`` names a file to use instead of the user's.
+
+    Without ``files_too`` no file is read: for who must go on although one of them is broken.
+    """
     values = {f.key: f.default for f in FIELDS}
     origins: dict[str, str] = {}
     files: list[str] = []
     chosen = config or env.get("ENGRAM_CONFIG") or ""
     places = (SYSTEM_FILE, os.path.abspath(chosen) if chosen else config_path(env))
-    for path in places:
+    for path in places if files_too else ():
         found = read_file(path)
         if found is None and chosen and path == places[1]:
             raise ConfigError(f"{path}: there is no such configuration file",

@@ -13,7 +13,7 @@ import typer
 from engram_cli.call import Call
 from engram_cli.commands import admin
 from engram_cli.options import command, family
-from engram_core.errors import AccessDenied, DeadlineExceeded, NoDaemon, NotFound, UsageError
+from engram_core.errors import AccessDenied, ConfigError, DeadlineExceeded, NoDaemon, NotFound, UsageError
 
 app = family("daemon", "Start, stop and watch the daemon.", default="status")
 STOP_S = 5.0
@@ -55,7 +55,15 @@ def _show(call: Call, found: dict[str, Any]) -> None:
 @command(app, "stop", scope=False, example="engram daemon stop")
 def stop(call: Call) -> None:
     """Stop the daemon after it has finished what it accepted."""
-    pid = _stop(call)
+    try:
+        pid = _stop(call)
+    except ConfigError as broken:
+        os.environ["ENGRAM_AUTOSTART"] = "0"
+        call.connect_without_files()
+        pid = _stop(call)
+        if not pid:
+            raise broken
+        call.out.note(f"the configuration was left out: {broken.message}")
     if call.out.json:
         call.out.document("daemon", {"running": False, "stopped": pid})
     else:

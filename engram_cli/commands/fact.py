@@ -107,18 +107,31 @@ def get(
 
 def _current(call: Call, key: str, *, at: str | None = None, as_of: str | None = None) -> Json:
     found = _currents(call, key, at=at, as_of=as_of)
-    return next((fact for fact in found if fact.get("status") == "active"), found[0])
+    for status in ("active", "disputed"):
+        for fact in found:
+            if fact.get("status") == status:
+                return fact
+    return found[-1]
 
 
 def _currents(call: Call, key: str, *, at: str | None = None, as_of: str | None = None) -> list[Json]:
-    """Return the active value of a key, or the disputed ones."""
-    found = _list(call, {"fact_key": key, "status": ["active", "disputed"], "valid_at": moment(at, "--at"),
-                         "as_of": moment(as_of, "--as-of")})
+    """Return the active value of a key, or the disputed ones; those that held at a time."""
+    found = _holding(call, {"fact_key": key, "valid_at": moment(at, "--at"), "as_of": moment(as_of, "--as-of")})
     if not found and (at or as_of):
         raise NotFound(f"there was no fact {key!r} at that time", hint=f"see: engram fact history {key}")
     if not found:
         raise NotFound(f"there is no fact {key!r}", hint=f'set it with: engram fact set {key} "VALUE"')
     return found
+
+
+def _holding(call: Call, wanted: Json) -> list[Json]:
+    """List what holds, or what held at a time: then also what was replaced since, but nothing retracted."""
+    if wanted["valid_at"] is None:
+        return _list(call, {**wanted, "status": ["active", "disputed"]})
+    limit = wanted.get("limit")
+    found = [fact for fact in _list(call, {**wanted, "status": list(Status), "limit": None})
+             if fact["status"] != "deprecated" or fact["validity"]["valid_to"] is not None]
+    return found if limit is None else found[-limit:]
 
 
 def _list(call: Call, wanted: Json) -> list[Json]:
@@ -141,8 +154,8 @@ def list_(
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
 ) -> None:
     """List facts: what holds, and what is disputed."""
-    found = _list(call, {"status": status or ["active", "disputed"], "fact_key": key, "valid_at": moment(at, "--at"),
-                         "as_of": moment(as_of, "--as-of"), "limit": limit})
+    wanted = {"fact_key": key, "valid_at": moment(at, "--at"), "as_of": moment(as_of, "--as-of"), "limit": limit}
+    found = _list(call, {**wanted, "status": status}) if status else _holding(call, wanted)
     call.out.listing("facts", {"facts": found}, "facts", views.facts)
 
 

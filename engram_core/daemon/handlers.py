@@ -81,7 +81,6 @@ class Engine:
         self._counters: dict[tuple[str, str], Counter] = {}
         self._builds = Builds(self.store, settings.get("retention.builds_per_run"))
         self._retention = Retention()
-        self.counters = {"appends": 0, "packets": 0, "errors": 0}
 
     def reload(self, settings: Settings) -> None:
         """Take over changed settings; what the database and the open indexes were made with stays until a restart."""
@@ -224,15 +223,10 @@ class Engine:
             if isinstance(outcome, EngramError):
                 results[at] = outcome
                 continue
-            if method == "append_event":
-                self.counters["appends"] += 1
-            elif method == "append_events":
-                self.counters["appends"] += len(outcome["results"])
-            elif method == "forget" and not outcome["dry_run"]:
+            if method == "forget" and not outcome["dry_run"]:
                 self._forgot(self.scope(params))
             rendered = params.get("render") and method == "append_event"
             results[at] = dump_json(outcome["event_id"] + "\n" if rendered else outcome, "result").encode()
-        self.counters["errors"] += sum(isinstance(one, EngramError) for one in results)
         return results
 
     def fast(self, method: str, params: dict[str, Any]) -> bool:
@@ -269,7 +263,7 @@ class Engine:
         index = self._cache.facts() if self._cache is not None else {"owners": 0, "memories": 0, "bytes": 0}
         return {"version": __version__, "kernel": kernel_facts(), "tokenizer": self.settings.get("packet.tokenizer"),
                 "index": index, "database": self.store.path, "schema": self.store.schema,
-                "durability": self.store.durability, "counters": dict(self.counters),
+                "durability": self.store.durability,
                 "sqlite": {**self._facts, **self.store.sizes()}, "retention": self._retention.facts(self.settings)}
 
     def close(self) -> None:

@@ -51,14 +51,13 @@ def hello(server: Server, params: dict[str, Any]) -> dict[str, Any]:
 def status(server: Server, params: dict[str, Any]) -> dict[str, Any]:
     """Describe the daemon, and the scope a caller in this folder would get."""
     engine = server.engine.status()
-    counters = {**server.counters, **engine.pop("counters", {})}
     engine["schema_version"] = engine.pop("schema", None)  # "schema" names the document in every --json
     found: dict[str, Any] = {
         "version": __version__, "pid": os.getpid(), "uptime_s": round(time.monotonic() - server.started, 3),
         "socket": server.socket_path, "database": server.database}
     found.update(engine)
     found.update({"connections": len(server.connections), "queue": server.writer.waiting + server.reader.waiting,
-                  "counters": counters, "spool": 0, "config": list(server.settings.files)})
+                  "counters": dict(server.counters), "spool": 0, "config": list(server.settings.files)})
     found.update(_scope(server, params))
     return found
 

@@ -92,9 +92,11 @@ def build_memory_packet(engine: Engine, params: Params) -> Any:
 
 def explain(engine: Engine, params: Params) -> Any:
     """Return the stored account of a build, the scope's last one, or of a packet built for this request now."""
-    memory = params.get("memory_id")
-    if params.get("request") is not None:
-        return _explained(_composed(engine, params["request"], params), engine, memory)
+    memory, request = params.get("memory_id"), params.get("request")
+    if "cwd" not in params and params.get("scope") is None and (type(request) is not dict or "scope" not in request):
+        raise BadInput("explain needs the parameter 'scope'", hint="give scope, or a request that holds one")
+    if request is not None:
+        return _explained(_composed(engine, request, params), engine, memory)
     build_id = params.get("build_id")
     scope = engine.scope(params)
     waiting = engine.waiting_build(scope, build_id)

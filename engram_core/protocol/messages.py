@@ -44,7 +44,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "list_insights": Operation("read", _SCOPED, ("insight_filter",)),
     "list_context_builds": Operation("read", _SCOPED, ("limit",)),
     "build_memory_packet": Operation("read", ("request",), _SHOW),
-    "explain": Operation("read", _SCOPED, ("build_id", "request", "memory_id", *_SHOW)),
+    "explain": Operation("read", (), ("scope", "build_id", "request", "memory_id", *_SHOW)),
     "search": Operation("read", ("scope", "query"), ("kinds", "limit", "now", "max_tokens")),
     "policies": Operation("read", (), ("policy_id", "table", "source")),
     "reload": Operation("loop", ()),

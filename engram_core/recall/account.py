@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from engram_core.recall.budget import LINE_COLUMN, read_lines
-from engram_core.recall.candidates import CANDIDATE_KINDS, REASON, REASONS, SECTIONS
+from engram_core.recall.budget import LINE_COLUMN, Counter, array_of, is_indexed, read_lines
+from engram_core.recall.candidates import CANDIDATE_KINDS, INSIGHT_ARRAY, REASON, REASONS, SECTIONS
 from engram_core.recall.gather import CAPS, SECTION_OF_KIND, Gathered, allowed_insights, filter_name, select
 from engram_core.recall.index import KINDS
 from engram_core.recall.items import short_forms
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from engram_core.store.reads import Reads
 
 _TEXT_CHARS = 200
+_WEIGHED = frozenset(REASON[name] for name in ("budget_section", "budget_total", "max_items"))
+"""The reasons that the budget gives, which has counted whatever it omits."""
 
 
 def filters(found: Gathered) -> list[dict[str, Any]]:
@@ -36,12 +38,14 @@ def explanation(packet: Composed, reads: Reads, *, memory_id: str | None = None)
     numbers = range(pool.n)
     read_lines([number for number in numbers if pool.brief(number)[3] >= 0], reads, found)
     accounts = [pool.account(number) for number in numbers]
+    if not is_indexed(found, spent.counter):
+        _count_uncounted(found, spent.counter, accounts)
     order = sorted(numbers, key=lambda number: (-accounts[number]["rank"], pool.id(number)))
     rank = {number: at for at, number in enumerate(order, 1)}
     rows = [_row(packet, number, accounts[number], rank[number]) for number in numbers
             if memory_id in (None, pool.id(number))]
     if memory_id is not None and not rows:
-        rows = row_on_demand(found, reads, memory_id)
+        rows = row_on_demand(found, reads, memory_id, spent.counter)
     return {
         "schema": "engram.explain/1", "build_id": packet.build_id, "generated_at": format_time(question.now_ms),
         "scope": question.scope._asdict(), "purpose": question.request.purpose, "query": question.request.query,
@@ -53,6 +57,15 @@ def explanation(packet: Composed, reads: Reads, *, memory_id: str | None = None)
                    "skeleton_tokens": spent.counter.skeleton, "envelope_tokens": packet.envelope_tokens(),
                    "sections": _sections(packet, accounts)},
         "candidates": rows, "counts": found.counts, "filters": filters(found), "conflicts": found.conflicts}
+
+
+def _count_uncounted(found: Gathered, counter: Counter, accounts: list[dict[str, Any]]) -> None:
+    """Give what was out before the budget its tokens in this layout, in place of those the index holds."""
+    for number, one in enumerate(accounts):
+        weighed = one["lead"] < 0 and (one["kept"] >= 0 or one["reason"] in _WEIGHED)
+        if one["doc"] >= 0 and not weighed and number in found.forms:
+            array = found.arrays.get(number) or array_of(found, number)
+            one["costs"] = [counter.item(array, line) for _, line in found.forms[number]]
 
 
 def _sections(packet: Composed, accounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -146,17 +159,17 @@ def _text(kind: str, line: str) -> str:
 # Memories that are no candidates -----------------------------------------------------------------------------------
 
 
-def row_on_demand(found: Gathered, reads: Reads, memory_id: str) -> list[dict[str, Any]]:
+def row_on_demand(found: Gathered, reads: Reads, memory_id: str, counter: Counter) -> list[dict[str, Any]]:
     """Return the rows of what has this id but is no candidate: what excluded it, or how far down it is."""
     rows = []
     for at, (level, index) in enumerate(found.layers):
         for doc, id_ in enumerate(index.ids):
             if id_ == memory_id and index.table.alive(doc):
-                rows.append(_missed(found, reads, at, level, doc))
+                rows.append(_missed(found, reads, at, level, doc, counter))
     return rows
 
 
-def _missed(found: Gathered, reads: Reads, at: int, level: str, doc: int) -> dict[str, Any]:
+def _missed(found: Gathered, reads: Reads, at: int, level: str, doc: int, counter: Counter) -> dict[str, Any]:
     index = found.layers[at][1]
     about = index.table.about(doc)
     kind = KINDS[about[0]]
@@ -185,5 +198,9 @@ def _missed(found: Gathered, reads: Reads, at: int, level: str, doc: int) -> dic
         row["relevance"] = {name: round(value, 6) for name, value in found.scores[at].parts(doc).items() if value}
         row["matched"] = found.scores[at].matched(doc)
     lines = reads.memories(kind, index.owner, (LINE_COLUMN[kind],), [about[1]])
-    row["text"] = _text(kind, lines[0][0])[:_TEXT_CHARS] if lines and lines[0][0] else ""
+    line = lines[0][0] if lines else ""
+    row["text"] = _text(kind, line)[:_TEXT_CHARS] if line else ""
+    if line and not is_indexed(found, counter):
+        array = INSIGHT_ARRAY[index.types[doc]] if kind == "insight" else SECTION_OF_KIND[kind]
+        row["tokens"] = {"full": max(counter.item(array, line))}
     return row

@@ -163,19 +163,23 @@ def kept_candidate(found: Gathered, number: int) -> Kept:
                 last, score, pinned)
 
 
+def is_indexed(found: Gathered, counter: Counter) -> bool:
+    """Tell whether the tokens that the index holds are those of this layout and tokenizer."""
+    return counter.form == "json" and found.layers[0][1].tokenizer_name == counter.tokenizer.name
+
+
 def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) -> list[int]:
     """Give every candidate the tokens of its forms in this layout, and the best long quotes shorter forms.
 
     Returns the long quotes that have none yet, the best first.
     """
     pool = found.pool
-    indexed = counter.form == "json" and found.layers[0][1].tokenizer_name == counter.tokenizer.name
     for number, forms in list(found.forms.items()):
         costs = [counter.item(found.arrays[number], line) for _, line in forms]
         pool.set_costs(number, costs)
         if costs[0][0] <= 0 and counter.form != "json":
             pool.set_reason(number, REASON["nothing_to_show"])
-    if not indexed:
+    if not is_indexed(found, counter):
         ranked = [one for one in pool.active() if one not in found.forms]
         read_lines(ranked, reads, found)
         _set_costs(found, ranked, counter)

@@ -32,6 +32,8 @@ NEWEST_BUILD = "at DESC, build_id DESC"
 _CHUNK = 500
 REPLY_BYTES = 3 << 20
 """Characters of rows after which a list ends early and says where to go on; as bytes they fit the longest reply."""
+_HELD_FROM = "COALESCE(valid_from, CASE WHEN replaces IS NOT NULL AND status <> 'disputed' THEN created_at END)"
+"""Since when a fact holds: what replaced another value without saying since when does from its creation on."""
 _ROW_BYTES = 400
 """What a listed row takes beside its body: scope, seq, times."""
 
@@ -178,16 +180,18 @@ class Reads:
             if wanted.status:
                 where.append("status IN (" + ", ".join(f"'{one}'" for one in wanted.status) + ")")
             if at is not None:
-                where.append("(valid_from IS NULL OR valid_from <= {at}) AND (valid_to IS NULL OR valid_to >= {at})")
+                where.append(f"({_HELD_FROM} IS NULL OR {_HELD_FROM} <= {{at}}) "
+                             "AND (valid_to IS NULL OR valid_to >= {at})")
         facts: list[dict[str, Any]] = []
         for level in ("tenant", "agent", "user"):
             owner = scope.layer(level)
             found = self._listed("fact", owner, where=" AND ".join(where), fact_key=wanted.fact_key, at=at, as_of=as_of,
                                  extra=("version", "replaces", "replaced_by", "past"))
-            facts += self._linked(owner, [_then(one, as_of) for one in found])
-        if as_of is not None:
-            facts = [one for one in facts if one["status"] in (wanted.status or ("active", "disputed"))
-                     and (at is None or _holds(one, at))]
+            found = [_then(one, as_of) for one in found]
+            if as_of is not None:
+                found = [one for one in found if one["status"] in (wanted.status or ("active", "disputed"))
+                         and (at is None or _holds(one, at))]
+            facts += self._linked(owner, found)
         return facts if wanted.limit is None else facts[-wanted.limit:]
 
     def _linked(self, owner: Owner, facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -286,6 +290,8 @@ def _then(fact: dict[str, Any], as_of: int | None) -> dict[str, Any]:
 def _holds(fact: dict[str, Any], at: int) -> bool:
     validity = fact.get("validity", {})
     start, end = _ms(validity.get("valid_from")), _ms(validity.get("valid_to"))
+    if start is None and fact["replaces"] is not None and fact["status"] != "disputed":
+        start = _ms(fact["created_at"])
     return (start is None or start <= at) and (end is None or end >= at)
 
 

@@ -1,7 +1,7 @@
 """The SQLite driver: connections, transactions and the map from SQLite's errors to ours. Driven by the store.
 
 Write-ahead log; one connection writes, others read. The module stays on the interpreter's own sqlite3 because the
-daemon's first start waits for it; sqlite-utils serves where the schema is looked into.
+daemon's first start waits for it; the tests look into its schema with sqlite-utils.
 """
 
 from __future__ import annotations

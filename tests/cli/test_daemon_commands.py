@@ -39,6 +39,19 @@ def test_stop_and_reload_work_with_a_scope_in_the_environment(engram: Person, mo
     assert "stopped" in engram.done("daemon", "stop").err
 
 
+@pytest.mark.parametrize("broken", ["[store\n", "[store]\nurll = '/x'\n"])
+def test_a_daemon_can_be_stopped_while_the_configuration_is_broken(engram: Person, home: Home, broken: str) -> None:
+    engram.done("daemon", "start")
+    file = home.path / ".config/engram/engram.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(broken)
+    assert engram("daemon", "restart").code == 78 and home.pids()  # it could not start again
+    answer = engram.done("daemon", "stop")
+    assert "stopped" in answer.err and str(file) in answer.err
+    assert home.pids() == set()
+    assert engram("daemon", "stop").code == 78
+
+
 def test_start_works_where_commands_start_none(engram: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGRAM_AUTOSTART", "0")
     answer = engram("append", "x")

@@ -233,3 +233,13 @@ def test_another_user_is_refused_before_a_byte_is_read(daemon: Home) -> None:
     found = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, timeout=20, cwd="/", check=True)
     assert found.stdout == b"b''\n"
     assert b"another user" in (daemon.path / "stderr").read_bytes()
+
+
+def test_status_counts_what_was_asked(memory: Memory) -> None:
+    memory.append_event({"scope": SCOPE, "payload": "one"})
+    memory.append_events([{"scope": SCOPE, "payload": "two"}, {"scope": SCOPE, "payload": "three"}])
+    memory.build_memory_packet({"scope": SCOPE})
+    with pytest.raises(BadInput):
+        memory.append_event({"scope": SCOPE, "kind": "nothing", "payload": "four"})
+    counters = memory.status()["counters"]
+    assert (counters["appends"], counters["packets"], counters["errors"]) == (3, 1, 1)

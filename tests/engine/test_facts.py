@@ -119,6 +119,28 @@ def test_valid_at_tells_what_held(memory: Asked) -> None:
     assert told(memory.facts(valid_at_ms=1_577_836_799_999)) == []
 
 
+def test_what_replaced_a_value_did_not_hold_before(memory: Asked) -> None:
+    memory.at(JAN)
+    memory.fact("city", "Oslo")
+    memory.at(JAN + 2 * DAY)
+    memory.fact("city", "Bergen")
+    assert told(memory.facts(valid_at_ms=JAN - DAY)) == [("Oslo", "deprecated")]
+    assert told(memory.facts(valid_at_ms=JAN + DAY)) == [("Oslo", "deprecated")]
+    assert told(memory.facts(valid_at_ms=JAN + 3 * DAY)) == [("Bergen", "active")]
+    assert told(memory.facts(valid_at_ms=JAN + DAY, as_of=JAN + DAY)) == [("Oslo", "active")]
+    assert memory.facts(valid_at_ms=JAN + DAY, as_of=JAN + 3 * DAY) == []  # then it was no longer active
+    assert memory.facts(status=["active"])[0]["validity"]["valid_from"] is None
+
+
+def test_of_disputed_values_neither_replaced_the_other(memory: Asked) -> None:
+    memory.at(JAN)
+    memory.fact("city", "Oslo")
+    memory.at(JAN + DAY)
+    memory.fact("city", "Bergen", on_conflict="dispute")
+    assert told(memory.facts(valid_at_ms=JAN - DAY)) == [("Oslo", "disputed"), ("Bergen", "disputed")]
+    assert memory.facts(valid_at_ms=JAN - DAY, as_of=JAN + DAY) == memory.facts(valid_at_ms=JAN - DAY)
+
+
 def test_filters_go_together(memory: Asked) -> None:
     for number in range(5):
         memory.fact(f"k{number}", number)

@@ -266,7 +266,7 @@ def main() -> int:
     parser.add_argument("--python", default=sys.executable, help="interpreter the wheel was built for")
     parser.add_argument("--only", nargs="+", choices=list(CHECKS), default=list(CHECKS), metavar="CHECK")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="engram-wheel-") as folder:
+    with tempfile.TemporaryDirectory(prefix="engram-wheel-", ignore_cleanup_errors=True) as folder:
         site = Site(Path(folder), chosen.wheel.resolve(), os.path.abspath(chosen.python))
         name = "sdist"
         try:
