@@ -53,8 +53,9 @@ class Memory:
                 config: str | None = None, settings: Settings | None = None) -> Self:
         """Talk to the daemon at a socket, or to the one of this user, which is started when none runs.
 
-        ``settings`` are those to go by, when they are loaded already. ``timeout`` is in seconds, for each call. With ``cwd`` the daemon completes scopes from the project and user
-        configuration as the command line does; without it all ids of a scope must be given.
+        ``timeout`` is in seconds, for each call. With ``cwd`` the daemon completes scopes from the project and user
+        configuration as the command line does; without it all ids of a scope must be given. ``settings`` are those to
+        go by, when they are loaded already.
         """
         memory = cls.__new__(cls)
         place = find(env=os.environ, socket=socket, config=config, settings=settings)

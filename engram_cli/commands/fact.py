@@ -125,7 +125,7 @@ def _currents(call: Call, key: str, *, at: str | None = None, as_of: str | None 
 
 
 def _holding(call: Call, wanted: Json) -> list[Json]:
-    """List what holds, or what held at a time: then also what was replaced since, but nothing retracted."""
+    """List what holds, or what held at a time: then also what has ended since, by another value or a retraction."""
     if wanted["valid_at"] is None:
         return _list(call, {**wanted, "status": ["active", "disputed"]})
     limit = wanted.get("limit")

@@ -316,3 +316,19 @@ def test_a_tool_call_is_listed_as_what_was_called(engram: Person) -> None:
     call = {"role": "assistant", "content": "", "tool_calls": [{"id": "c1", "name": "lookup", "arguments": {"q": 1}}]}
     engram.done("append", "--stdin-json", stdin=json.dumps({"payload": call}))
     assert engram.done("events").out.split("\t")[2] == 'calls lookup {"q":1}'
+
+
+def test_a_fact_is_read_as_it_held_at_a_time(engram: Person) -> None:
+    engram.done("fact", "set", "city", "Oslo")
+    engram.done("fact", "set", "city", "Bergen")
+    engram.done("fact", "set", "pet", "cat")
+    engram.done("fact", "retract", "pet")
+    assert engram.done("fact", "get", "city", "--at", "2026-01-01").out == "Oslo\n"
+    assert engram.done("fact", "get", "city", "--at", "2999-01-01").out == "Bergen\n"
+    assert engram.done("fact", "get", "pet", "--at", "2026-01-01").out == "cat\n"
+    assert engram("fact", "get", "pet", "--at", "2999-01-01").code == 1
+    found = engram.done("fact", "list", "--at", "2026-01-01", "--json").json["facts"]
+    assert sorted(fact["value"] for fact in found) == ["Oslo", "cat"]
+    last = engram.done("fact", "list", "--at", "2026-01-01", "--limit", "1", "--json").json["facts"]
+    assert last == found[-1:]
+    assert engram.done("fact", "list", "--at", "2026-01-01", "--status", "active", "--json").json["facts"] == []

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.packet.world import DAY_MS, JSON, NOW_MS, SCOPE, World
+from engram_core.errors import BadInput
+from tests.packet.world import DAY_MS, JSON, NOW, NOW_MS, SCOPE, World
 
 
 def rows(world: World, **request: Any) -> dict[str, JSON]:
@@ -292,6 +293,42 @@ def test_any_memory_can_be_explained() -> None:
     assert explained(world, "p1", purpose="responder")["reason"] == "not_for_purpose"
     assert explained(world, "i9")["reason"] == "other_run"
     assert explained(world, "i1")["reason"] == "rejected"
+
+
+def test_a_request_with_its_scope_is_explained_without_another() -> None:
+    world = World()
+    fact(world, "city", "Oslo")
+    request = {"scope": SCOPE, "purpose": "planner", "now": NOW}
+    found = world.ask("explain", request=request)
+    assert [row["id"] for row in found["candidates"]] == ["f-city-Oslo"]
+    assert world.ask("explain", scope=SCOPE, request=request)["candidates"] == found["candidates"]
+    for params in ({}, {"request": {"purpose": "planner"}}, {"build_id": "b"}):
+        with pytest.raises(BadInput, match="explain needs the parameter 'scope'"):
+            world.ask("explain", **params)
+
+
+@pytest.mark.parametrize("form", ["json", "text", "markdown"])
+@pytest.mark.parametrize("tokenizer", ["o200k_base", "bytes"])
+def test_what_is_left_out_is_counted_in_the_layout_that_was_asked_for(form: str, tokenizer: str) -> None:
+    world = World()
+    for number in range(6):
+        fact(world, f"k{number}", "same words")
+        procedure(world, f"p{number}")
+    asked = {"format": form, "tokenizer": tokenizer}
+
+    def full(facts: int, procedures: int) -> tuple[int, dict[str, int]]:
+        request = {"purpose": "planner", "task_type": "generic", "budget": {"max_tokens": 20_000},
+                   "policy": {"max_facts": facts, "max_procedures": procedures}}
+        rows = world.explained(request, **asked)["candidates"]
+        return (sum(row["outcome"] == "omitted" for row in rows), {row["id"]: row["tokens"]["full"] for row in rows})
+
+    none, every = full(30, 30)
+    assert (none, len(every)) == (0, 12)
+    assert full(2, 1) == (9, every)
+    few = {"purpose": "planner", "task_type": "generic", "policy": {"max_total_candidates": 1}}
+    for id_, tokens in every.items():  # those that are no candidates at all as well
+        (row,) = world.explained(few, memory_id=id_, **asked)["candidates"]
+        assert row["tokens"]["full"] == tokens
 
 
 def test_the_nearest_miss_is_said() -> None:
