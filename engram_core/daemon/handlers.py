@@ -74,7 +74,7 @@ class Engine:
         self._facts = self.store.facts()
         self._cache: IndexCache | None = None
         self._policies: Policies | None = None
-        self._shorten = False
+        self._shorten = bool(self._facts["wal_bytes"])  # a killed daemon may have left forgotten text in its log
         self._shorten_at = 0.0
         self._unseen = 0
         self.requests: dict[str, tuple[PacketRequest, str]] = {}

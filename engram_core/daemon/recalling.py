@@ -52,6 +52,9 @@ def _wanted(engine: Engine, request: dict[str, Any]) -> tuple[PacketRequest, str
     from engram_core.packet import PacketRequest
 
     given = {key: value for key, value in request.items() if key not in ("scope", "now")}
+    for name in ("query", "cues"):  # they are stored with the build, so they must hold no secret either
+        if name in given:
+            given[name], _ = engine.redactor.value(given[name])
     if given.get("budget") is None:
         given["budget"] = {}
     if type(given["budget"]) is dict and "max_tokens" not in given["budget"]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 UNLIMITED = 1 << 40
 CUT_TOKENS = 100
 """A quote longer than this has a shorter form: the sentences that matter."""
+_CUT_FORMS = ("excerpt", "sentences", "reference")
 CUT_CHARS = 200_000
 """A longer text has no shorter form: finding its sentences would hold up everyone else."""
 _BATCH = 8
@@ -262,15 +263,16 @@ def _cut_quotes(found: Gathered, numbers: list[int], counter: Counter, reads: Re
         unit = found.units.get(number, [number])
         lines = found.forms[number][0][1].split(",\n")
         forms = [_cut_quote(found, one, line, counter) for one, line in zip(unit, lines, strict=True)]
-        if any(form is not None for form in forms):
-            for at, name in enumerate(("sentences", "reference")):
-                cut = [line if form is None else form[at] for line, form in zip(lines, forms, strict=True)]
-                found.forms[number].append((name, ",\n".join(cut)))
+        longest = max(map(len, filter(None, forms)), default=0)
+        for name in _CUT_FORMS[len(_CUT_FORMS) - longest:]:
+            at = _CUT_FORMS.index(name) - len(_CUT_FORMS)  # from the end: not every quote has the first
+            cut = [line if form is None else form[max(at, -len(form))] for line, form in zip(lines, forms, strict=True)]
+            found.forms[number].append((name, ",\n".join(cut)))
     _set_costs(found, numbers, counter)
 
 
-def _cut_quote(found: Gathered, number: int, line: str, counter: Counter) -> tuple[str, str] | None:
-    """Return a quote's sentences that matter and its bare reference, None when it cannot be made shorter."""
+def _cut_quote(found: Gathered, number: int, line: str, counter: Counter) -> list[str] | None:
+    """Return a quote's shorter forms, None when it has none: half of a very long one, what matters, a reference."""
     if len(line) > CUT_CHARS:
         return None
     _, _, layer, doc, *_ = found.pool.brief(number)
@@ -279,4 +281,8 @@ def _cut_quote(found: Gathered, number: int, line: str, counter: Counter) -> tup
     cut = quote_sentences(quote["quote"], matched, CUT_TOKENS, counter.tokenizer.count)
     if not cut or cut == quote["quote"]:
         return None
-    return dump_json({**quote, "quote": cut}), dump_json({**quote, "quote": ""})
+    half = counter.tokenizer.count(quote["quote"]) // 2
+    texts = [cut, ""]
+    if half >= 2 * CUT_TOKENS:
+        texts.insert(0, quote_sentences(quote["quote"], matched, half, counter.tokenizer.count, least=half * 3 // 4))
+    return [dump_json({**quote, "quote": text}) for text in texts]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from engram_core.recall.sentences import CJK, UNSPACED, sentences
+from engram_core.recall.sentences import CJK, UNSPACED, pieces, sentences
 
 __all__ = [
     "episode_forms",
@@ -41,20 +41,21 @@ def fold(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def quote_sentences(text: str, terms: Sequence[str], room: int, count: Count) -> str:
+def quote_sentences(text: str, terms: Sequence[str], room: int, count: Count, *, least: int = QUOTE_TOKENS) -> str:
     """Return the run of sentences that says most about the terms, marked where something was left out.
 
-    The run is about QUOTE_TOKENS long, more when a neighbour holds a further term, less in less room.
+    The run is about ``least`` tokens long, more when a neighbour holds a further term, less in less room. What has no
+    sentences (logs, lists, encoded data) is taken by lines or by words.
     When no sentence with a term fits, the best one is returned although it is longer than the room.
     """
     if not text.strip():
         return ""
-    parts = sentences(text)
+    parts = pieces(text)
     if len(parts) == 1 or count(text) <= room:
         return text
     sizes = [count(part) for part in parts]
     hits = [_terms_in(part, terms) for part in parts]
-    start, end = _best_run(sizes, hits, room - 2 * count(f" {MARK}"))
+    start, end = _best_run(sizes, hits, room - 2 * count(f" {MARK}"), least)
     before = f"{MARK} " if start else ""
     after = f" {MARK}" if end < len(parts) else ""
     return f"{before}{''.join(parts[start:end]).strip()}{after}"
@@ -140,9 +141,9 @@ def _holds(folded: str, words: set[str], heads: set[str], term: str) -> bool:
     return any(word.startswith(stem) and len(word) <= len(term) + 3 for word in words)
 
 
-def _best_run(sizes: list[int], hits: list[frozenset[int]], room: int) -> Run:
+def _best_run(sizes: list[int], hits: list[frozenset[int]], room: int, least: int) -> Run:
     """Return the run with most terms, most densely, the first of equals, of the wanted length if one fits."""
-    floor = min(sum(sizes), QUOTE_TOKENS, room)
+    floor = min(sum(sizes), least, room)
     best, best_value = (0, 0), (False, False, -1, 0.0)
     for start, end, size in _runs(sizes, floor, room):
         run = hits[start:end]
@@ -153,7 +154,7 @@ def _best_run(sizes: list[int], hits: list[frozenset[int]], room: int) -> Run:
     if best == (0, 0) or (any(hits) and not best_value[0]):
         at = max(range(len(sizes)), key=lambda i: (len(hits[i]), -sizes[i], -i))
         return at, at + 1
-    return _widened(best, sizes, hits, room)
+    return _widened(best, sizes, hits, room, floor)
 
 
 def _runs(sizes: list[int], floor: int, room: int) -> Iterator[tuple[int, int, int]]:
@@ -168,15 +169,16 @@ def _runs(sizes: list[int], floor: int, room: int) -> Iterator[tuple[int, int, i
             yield start, end, size
 
 
-def _widened(run: Run, sizes: list[int], hits: list[frozenset[int]], room: int) -> Run:
-    """Take neighbours in as long as each brings a further term and fits."""
+def _widened(run: Run, sizes: list[int], hits: list[frozenset[int]], room: int, floor: int) -> Run:
+    """Take neighbours in until the run is long enough, and then those that bring a further term, while they fit."""
     start, end = run
     size = sum(sizes[start:end])
     held = frozenset().union(*hits[start:end])
     while True:
-        if end < len(sizes) and hits[end] - held and size + sizes[end] <= room:
+        short = size < floor
+        if end < len(sizes) and (short or hits[end] - held) and size + sizes[end] <= room:
             held, size, end = held | hits[end], size + sizes[end], end + 1
-        elif start and hits[start - 1] - held and size + sizes[start - 1] <= room:
+        elif start and (short or hits[start - 1] - held) and size + sizes[start - 1] <= room:
             held, size, start = held | hits[start - 1], size + sizes[start - 1], start - 1
         else:
             return start, end

@@ -39,6 +39,10 @@ _ENDINGS = frozenset(
 )
 
 
+_LONGEST = 700  # characters of the longest piece of text that is quoted whole
+_PIECE = 240
+
+
 @lru_cache(maxsize=512)  # a long turn is cut for many questions
 def sentences(text: str) -> list[str]:
     """Split a text into sentences; joined they are the text, and a fenced block is one of them.
@@ -57,6 +61,25 @@ def sentences(text: str) -> list[str]:
             else:
                 blank += part
     return [*found, blank] if blank else found
+
+
+@lru_cache(maxsize=512)
+def pieces(text: str) -> list[str]:
+    """Split a text into sentences, and what is too long for one at lines, at white space, or where it must be.
+
+    The list is shared like that of ``sentences``; joined it is the text.
+    """
+    found: list[str] = []
+    for sentence in sentences(text):
+        rest = sentence
+        while len(rest) > _LONGEST:
+            line = rest.rfind("\n", 0, _PIECE)
+            at = line if line > 0 else max(rest.rfind(" ", 0, _PIECE), rest.rfind("\t", 0, _PIECE))
+            at = at + 1 if at > 0 else _PIECE
+            found.append(rest[:at])
+            rest = rest[at:]
+        found.append(rest)
+    return found
 
 
 def _blocks(text: str) -> Iterator[tuple[bool, str]]:

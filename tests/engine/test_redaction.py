@@ -37,6 +37,15 @@ def test_no_secret_reaches_the_disk(memory: Asked) -> None:
     assert b"[redacted:github-token]" in stored
 
 
+def test_no_secret_of_a_question_reaches_the_disk(memory: Asked) -> None:
+    memory.event("hello")
+    memory.packet(f"is {KEY} my token?", cues={"keywords": [KEY], "tags": [KEY]})
+    memory.settle()
+    stored = b"".join(Path(str(memory.path) + end).read_bytes() for end in ("", "-wal"))
+    assert b"my token" in stored
+    assert KEY.encode() not in stored
+
+
 def test_a_batch_reports_for_each(memory: Asked) -> None:
     batch = [{"scope": SCOPE, "payload": text} for text in (KEY, "fine", f"{KEY} {KEY}")]
     assert [one["redacted"] for one in memory.write("append_events", events=batch)["results"]] == [1, 0, 2]

@@ -288,6 +288,20 @@ def test_the_minimum_is_the_skeleton(form: str, tokenizer: str) -> None:
             world.rendered(request, format=form, tokenizer=tokenizer)
 
 
+@pytest.mark.parametrize("text", [
+    "budgetmark " + "plain words without an end " * 200,
+    "budgetmark\n" + "\n".join(f"line {n} of the log" for n in range(250)),
+    " ".join(f"Sentence {n} of the budgetmark tells a little." for n in range(150))], ids=["run-on", "log", "prose"])
+def test_one_long_memory_uses_the_budget(text: str) -> None:
+    world = World()
+    world.say(text, event_id="long")
+    for most in (400, 1000):
+        report = world.packet({"query": "budgetmark", "budget": {"max_tokens": most}})["budget_report"]
+        assert [one["id"] for one in report["degradations"]] == ["long"]
+        assert report["used_tokens"] > 186 + 60
+    assert report["used_tokens"] > 500
+
+
 LONG = "Ana went on and on about this and that without end. " * 12
 
 

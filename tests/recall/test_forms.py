@@ -141,7 +141,16 @@ def test_a_quote_takes_a_neighbour_with_a_further_term_in() -> None:
 
 def test_one_sentence_or_room_enough_is_quoted_whole() -> None:
     assert quote_sentences(STORY, ["maria"], 10_000, words) == STORY
-    assert quote_sentences("word " * 500, ["word"], 5, words) == "word " * 500
+    assert quote_sentences("word " * 100, ["word"], 5, words) == "word " * 100
+
+
+@pytest.mark.parametrize("text", [
+    "plain words " * 500, "\n".join(f"line {n} of a log" for n in range(300)), "abcdefgh" * 800, "一" * 3000],
+    ids=["words", "lines", "encoded", "unspaced"])
+def test_what_has_no_sentences_is_quoted_in_part(text: str) -> None:
+    quote = quote_sentences(f"{text} needle {text}", ["needle"], 120, lambda part: max(1, len(part) // 4))
+    assert "needle" in quote
+    assert len(quote) < 900
     assert quote_sentences(" \n ", ["word"], 5, words) == ""
 
 
