@@ -5,7 +5,7 @@ Driven by gather, budget and compose.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engram_core.recall.index import KINDS
 
@@ -42,6 +42,3 @@ class Kept(NamedTuple):
     last: int
     score: float
     pinned: bool
-
-
-Json = dict[str, Any]
