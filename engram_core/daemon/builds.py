@@ -67,7 +67,7 @@ class Builds:
             taken = [one for queue in self._waiting.values() for one in list(queue)[:SLICE]][:SLICE]
         if not taken:
             return False
-        from engram_core.recall.account import explanation
+        from engram_core.recall.account import explanation  # late, as is the next: no start-up waits for recall
 
         operations = []
         for one in taken:
@@ -107,10 +107,13 @@ class _Waiting(NamedTuple):
 
 
 def _recalled(packet: Composed) -> dict[tuple[str, Owner], list[int]]:
+    from engram_core.recall.index import KINDS
+
     found: dict[tuple[str, Owner], list[int]] = {}
-    for one in packet.kept:
-        if one.doc >= 0:
-            found.setdefault((one.kind, packet.found.layers[one.layer][1].owner), []).append(one.seq)
+    for number in packet.kept:
+        kind, _, layer, doc, seq, _ = packet.found.pool.brief(number)
+        if doc >= 0:
+            found.setdefault((KINDS[kind], packet.found.layers[layer][1].owner), []).append(seq)
     return found
 
 

@@ -42,8 +42,8 @@ FAST_MEMORIES = 50_000
 SHORTEN_S = 1.0  # between two tries to empty the log
 
 
-KERNEL = ("analysis", "bpe", "documents", "fit", "index", "lexicon", "matching", "pieces", "pool", "question", "recipe",
-          "table", "timewords")
+KERNEL = ("analysis", "bpe", "documents", "fit", "index", "jsontext", "lexicon", "matching", "pieces", "pool",
+          "question", "recipe", "table", "timewords")
 
 
 def kernel_facts() -> dict[str, Any]:
@@ -189,7 +189,7 @@ class Engine:
             self._builds.drop(scope.tenant_id)
             for level in SCOPE_LEVELS:
                 if self._cache is not None and self._cache.is_warm(scope.layer(level), INT_MAX):
-                    self._cache.get(scope.layer(level), self.store.reads)
+                    self._cache.get(scope.layer(level), self.store.reads, self.store.reads.stamp())
         self._shorten = True
 
     @staticmethod

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engram_core import layout
 from engram_core.errors import BadInput, NotFound
+from engram_core.kernel.jsontext import json_string
 from engram_core.values import check_text, dump_json, show
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def build_memory_packet(engine: Engine, params: Params) -> Any:
     form = packet.spent.counter.form
     if params.get("render"):
         text = packet.text(form) if form != "json" else packet.bare() if params.get("bare") else packet.json()
-        return dump_json(text, "packet").encode()
+        return json_string(text)
     if form != "json":
         return {"text": packet.text(form), **packet.meta(), "budget_report": packet.report()}
     return packet.json().replace("\n", "").encode()

@@ -32,31 +32,21 @@ from libc.stdlib cimport calloc, free
 
 import array
 
-KEPT = 0
-DEGRADED = 1
-BUDGET_SECTION = 2
-BUDGET_TOTAL = 3
-MAX_ITEMS = 4
-UNLIMITED = 1 << 60  # so large that sums of int costs beside it stay inside 64 bits
-
-cdef long long FAR = 1LL << 60
-cdef array.array NONE = array.array("i")
 cdef enum:
+    _KEPT = 0
+    _DEGRADED = 1
+    _BUDGET_SECTION = 2
+    _BUDGET_TOTAL = 3
+    _MAX_ITEMS = 4
     MOST = 1 << 30
     GONE = -1  # omitted for budget, may come back
     OVER = -2  # beyond max_items, final
 
-cdef struct Section:
-    double share
-    long long limit  # FAR when there is none
-    long long cap
-    long long used
-    long long guard  # shortest cost among the better items omitted so far, within one pass
-    long long opening
-    long long places
-    long long kept
-    int tail  # where in by_section the section's last kept item stands, -1 without one
+KEPT, DEGRADED, BUDGET_SECTION, BUDGET_TOTAL, MAX_ITEMS = _KEPT, _DEGRADED, _BUDGET_SECTION, _BUDGET_TOTAL, _MAX_ITEMS
+UNLIMITED = 1 << 60  # so large that sums of int costs beside it stay inside 64 bits
 
+cdef long long FAR = 1LL << 60
+cdef array.array NONE = array.array("i")
 
 cdef void* _zeros(size_t count, size_t size) except NULL:
     cdef void* block = calloc(count if count else 1, size)
@@ -82,19 +72,6 @@ cdef array.array _ints(object values, str name):
 
 cdef class Fit:
     """Choose forms for ranked items under a total budget and section limits; see the module for the rules."""
-
-    cdef int n, sections
-    cdef bint ran
-    cdef long long wrapper, budget, total, items
-    cdef Section* section
-    cdef int* home  # an item's section
-    cdef int* first  # where an item's steps begin in cost and label, n + 1 entries
-    cdef int* cost
-    cdef int* label  # the caller's number of a step's form
-    cdef int* chosen  # the kept step, or GONE or OVER
-    cdef int* by_section  # items grouped by section, each group in rank order
-    cdef int* place  # where in by_section an item stands
-    cdef int* group  # where in by_section a section's group begins, sections + 1 entries
 
     def __cinit__(self, object sections, object section, object form_start, object forms, object last_form, *,
                   object wrapper=0):
@@ -372,26 +349,32 @@ cdef class Fit:
 
     def form(self, i):
         """Return the number of the form an item is kept in, 0 being the full one, -1 when it is omitted."""
-        cdef int at = self._item(i)
+        return self.kept_form(self._item(i))
+
+    cdef int kept_form(self, int at) noexcept:
         return self.label[self.chosen[at]] if self.chosen[at] >= 0 else -1
 
-    def reason(self, i):
-        """Return why an item is as it is; of two limits that stop it, the one it misses by more."""
-        cdef int at = self._item(i)
+    cdef int why(self, int at) noexcept:
         if self.chosen[at] >= 0:
-            return KEPT if self.chosen[at] == self.first[at] else DEGRADED
+            return _KEPT if self.chosen[at] == self.first[at] else _DEGRADED
         if self.chosen[at] == OVER:
-            return MAX_ITEMS
-        return BUDGET_SECTION if self._lacks_in_section(at) >= self._lacks_in_total(at) else BUDGET_TOTAL
+            return _MAX_ITEMS
+        return _BUDGET_SECTION if self._lacks_in_section(at) >= self._lacks_in_total(at) else _BUDGET_TOTAL
 
-    def miss(self, i):
-        """Return the tokens that an omitted item's shortest form lacks, its rank for MAX_ITEMS, else 0."""
-        cdef int at = self._item(i)
+    cdef long long lacks(self, int at) noexcept:
         if self.chosen[at] >= 0:
             return 0
         if self.chosen[at] == OVER:
             return self.place[at] - self.group[self.home[at]] + 1
         return max(self._lacks_in_section(at), self._lacks_in_total(at))
+
+    def reason(self, i):
+        """Return why an item is as it is; of two limits that stop it, the one it misses by more."""
+        return self.why(self._item(i))
+
+    def miss(self, i):
+        """Return the tokens that an omitted item's shortest form lacks, its rank for MAX_ITEMS, else 0."""
+        return self.lacks(self._item(i))
 
     def outcomes(self):
         """Return `form` of every item at once."""
@@ -399,7 +382,7 @@ cdef class Fit:
         self._must_have_run()
         cdef array.array found = array.clone(NONE, self.n, False)
         for i in range(self.n):
-            found.data.as_ints[i] = self.label[self.chosen[i]] if self.chosen[i] >= 0 else -1
+            found.data.as_ints[i] = self.kept_form(i)
         return found
 
     @property

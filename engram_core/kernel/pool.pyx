@@ -8,14 +8,17 @@ what is kept. Reasons, sections and kinds are numbers here; their names are the 
 from cpython cimport array
 from libc.math cimport pow
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport free, malloc, qsort, realloc
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memset
 
 import array
 
+from engram_core.kernel.fit cimport Fit
+from engram_core.kernel.jsontext cimport JsonText
 from engram_core.kernel.table cimport Doc, Entry, Selection
 
 DEF FORMS = 4
+DEF POWERS = 512
 PINNED_RANK = 1000000.0
 cdef double PINNED = PINNED_RANK
 
@@ -32,7 +35,8 @@ cdef struct Cand:
     int32_t doc            # -1 for a part of the state
     int32_t layer
     int32_t kind
-    int32_t section
+    int32_t array          # where in the packet it goes
+    int32_t section        # the part of the budget that pays for it
     int32_t reason
     int32_t place          # its place among its kind, from 1
     int32_t miss
@@ -42,8 +46,25 @@ cdef struct Cand:
     int32_t cost[8]
     uint8_t forms
     uint8_t pinned
+    uint8_t whole
 
-cdef Cand* sorted_items = NULL  # what the comparison below looks at; the caller holds the interpreter's lock
+cdef struct Ranked:
+    double rank
+    int32_t number
+
+cdef double[POWERS] powers
+cdef double powers_of = -1.0
+
+
+cdef double power(int cost, double exponent) noexcept:
+    """Return cost^exponent, from a table for the usual costs."""
+    global powers_of
+    cdef int i
+    if exponent != powers_of:
+        for i in range(POWERS):
+            powers[i] = pow(max(1, i), exponent)
+        powers_of = exponent
+    return powers[cost] if 0 <= cost < POWERS else pow(max(1, cost), exponent)
 
 
 cdef int by_score(const void* left, const void* right) noexcept nogil:
@@ -59,28 +80,51 @@ cdef int by_score(const void* left, const void* right) noexcept nogil:
 
 
 cdef int by_rank(const void* left, const void* right) noexcept nogil:
-    cdef int32_t a = (<int32_t*>left)[0], b = (<int32_t*>right)[0]
-    if sorted_items[a].rank != sorted_items[b].rank:
-        return 1 if sorted_items[a].rank < sorted_items[b].rank else -1
-    return 1 if a > b else -1
+    cdef Ranked* a = <Ranked*>left
+    cdef Ranked* b = <Ranked*>right
+    if a.rank != b.rank:
+        return 1 if a.rank < b.rank else -1
+    return 1 if a.number > b.number else -1
+
+
+cdef inline bint _enter(uint64_t* folds, Py_ssize_t room, uint64_t fold) noexcept nogil:
+    """Put a hash into a set of hashes and tell whether it was new; the room is a power of two."""
+    cdef Py_ssize_t at = <Py_ssize_t>(fold & <uint64_t>(room - 1))
+    while folds[at]:
+        if folds[at] == fold:
+            return False
+        at = (at + 1) & (room - 1)
+    folds[at] = fold
+    return True
+
+
+cdef inline bint ahead(Cand* a, Cand* b) noexcept nogil:
+    """Tell whether a is shown before b, which has the smaller number: parts of the state keep their order."""
+    if a.doc < 0 or b.doc < 0:
+        return False
+    return a.pinned > b.pinned if a.pinned != b.pinned else a.score > b.score
 
 
 cdef class Pool:
-    """Candidates by number. ``ids`` holds, for each layer, the callers' ids by document number."""
+    """Candidates by number.
+
+    ``ids`` holds, for each layer, the callers' ids by document number; ``sections`` the section of each array.
+    """
 
     cdef Cand* items
     cdef readonly Py_ssize_t n
     cdef Py_ssize_t room
     cdef list ids
     cdef list own
-    cdef list layer_values
-    cdef int32_t* order
+    cdef bytes sections
+    cdef int32_t* order    # the active candidates in rank order, -1 of them when they must be sorted anew
     cdef Py_ssize_t ordered
 
-    def __cinit__(self, list ids):
+    def __cinit__(self, list ids, bytes sections):
         self.items, self.order = NULL, NULL
-        self.n = self.room = self.ordered = 0
-        self.ids, self.own = ids, []
+        self.n = self.room = 0
+        self.ordered = -1
+        self.ids, self.own, self.sections = ids, [], sections
 
     def __dealloc__(self):
         free(self.items)
@@ -96,6 +140,7 @@ cdef class Pool:
                 raise MemoryError()
             self.items, self.room = items, room
         memset(&self.items[self.n], 0, count * sizeof(Cand))
+        self.ordered = -1
         return &self.items[self.n]
 
     cdef Cand* _item(self, Py_ssize_t number) except NULL:
@@ -103,25 +148,27 @@ cdef class Pool:
             raise IndexError(f"there is no candidate {number}")
         return &self.items[number]
 
+    cdef str _id(self, Cand* one):
+        return <str>(<list>self.ids[one.layer])[one.doc] if one.doc >= 0 else <str>self.own[one.seq]
+
     def id(self, Py_ssize_t number):
         """Return the caller's id of a candidate."""
-        cdef Cand* one = self._item(number)
-        return self.ids[one.layer][one.doc] if one.doc >= 0 else self.own[one.seq]
+        return self._id(self._item(number))
 
-    def add(self, int kind, int section, str id_, double rank, double score, int reason, int layer):
+    def add(self, int kind, int array, str id_, double rank, double score, int reason):
         """Add a part of the state and return its number."""
         cdef Cand* one = self._more(1)
-        one.kind, one.section, one.rank, one.score, one.reason, one.layer = kind, section, rank, score, reason, layer
+        one.kind, one.array, one.section, one.reason = kind, array, self.sections[array], reason
+        one.rank, one.score = rank, score
         one.doc, one.kept, one.seq = -1, -1, len(self.own)
         self.own.append(id_)
         self.n += 1
         return self.n - 1
 
-    def rank(self, int kind, int section, list selections, Py_ssize_t most, double exponent, *, list elsewhere=None,
-             int other_section=0):
+    def rank(self, int kind, tuple arrays, list selections, Py_ssize_t most, double exponent):
         """Merge one kind's selections, one a layer or None, and keep the best ``most``.
 
-        ``elsewhere`` holds, for each layer, documents that go to ``other_section``. Returns how many are candidates and
+        ``arrays`` are where in the packet the kind's memories go, by their variant. Returns how many are candidates and
         how many were left out.
         """
         cdef Py_ssize_t whole = 0, i, layer, first = self.n, kept
@@ -129,6 +176,9 @@ cdef class Pool:
         cdef Cand* one
         cdef Entry* entry
         cdef Doc* doc
+        cdef int[4] places
+        for i in range(4):
+            places[i] = arrays[min(i, <Py_ssize_t>len(arrays) - 1)]
         for found in selections:
             if found is not None:
                 whole += (<Selection>found).n
@@ -144,44 +194,51 @@ cdef class Pool:
                 doc = &selection.table.docs[entry.doc]
                 one.score, one.relevance, one.recency, one.cue = entry.score, entry.relevance, entry.recency, entry.cue
                 one.importance, one.layer_value, one.seq, one.doc = doc.importance, selection.layer, entry.seq, entry.doc
-                one.layer, one.kind, one.section, one.kept = layer, kind, section, -1
-                one.pinned, one.forms, one.fold = doc.pinned, doc.forms, doc.fold
+                one.array = places[doc.variant & 3]
+                one.layer, one.kind, one.section, one.kept = layer, kind, self.sections[one.array], -1
+                one.pinned, one.forms, one.fold, one.whole = doc.pinned, doc.forms, doc.fold, doc.whole
                 one.cost = doc.cost
-                one.rank = entry.score / pow(max(1, doc.cost[0]), exponent) + (PINNED if doc.pinned else 0.0)
-                if elsewhere is not None and entry.doc in elsewhere[layer]:
-                    one.section = other_section
+                one.rank = entry.score / power(doc.cost[0], exponent) + (PINNED if doc.pinned else 0.0)
                 one += 1
-        qsort(&self.items[first], whole, sizeof(Cand), by_score)
+        if len(selections) > 1:  # a single layer's are in order
+            qsort(&self.items[first], whole, sizeof(Cand), by_score)
         kept = min(whole, most)
         self.n += kept
         self._ties(first)
         return kept, whole - kept
 
     def mark(self, Py_ssize_t first, int section, *, Py_ssize_t cap=-1, int cap_reason=0, bint fold=True,
-             int fold_reason=0, set seen=None, Py_ssize_t taken=0):
+             int fold_reason=0, seen=(), Py_ssize_t taken=0):
         """Mark duplicates and what the cap cuts among the candidates from ``first`` on that are not out yet.
 
         ``seen`` are folds of texts shown elsewhere, ``taken`` the places that are taken elsewhere. The cap is for
         ``section`` alone.
         """
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, room = 16, at
         cdef Cand* one
-        if seen is None:
-            seen = set()
+        cdef uint64_t* folds = NULL  # an open-addressing set, 0 is free
+        cdef uint64_t shown
+        if fold:
+            while room < 2 * (self.n - first + <Py_ssize_t>len(seen)):
+                room *= 2
+            folds = <uint64_t*>calloc(room, sizeof(uint64_t))
+            if folds == NULL:
+                raise MemoryError()
+            for shown in seen:
+                _enter(folds, room, shown)
         for i in range(first, self.n):
             one = &self.items[i]
             one.place = taken + 1
             if one.reason:
                 continue
-            if fold and one.fold:
-                if one.fold in seen:
-                    one.reason = fold_reason
-                    continue
-                seen.add(one.fold)
-            if one.section == section:
+            if fold and one.fold and not _enter(folds, room, one.fold):
+                one.reason = fold_reason
+            elif one.section == section:
                 taken += 1
                 if 0 <= cap < taken:
                     one.reason = cap_reason
+        free(folds)
+        self.ordered = -1
 
     def join(self, Py_ssize_t lead, list others, double exponent):
         """Let candidates stand and fall together: the lead has the tokens of all, in the order of ``others``' lines."""
@@ -196,10 +253,12 @@ cdef class Pool:
             first.pinned |= one.pinned
             first.score = max(first.score, one.score)
         if first.doc >= 0:
-            first.rank = first.score / pow(max(1, first.cost[0]), exponent) + (PINNED if first.pinned else 0.0)
+            first.rank = first.score / power(first.cost[0], exponent) + (PINNED if first.pinned else 0.0)
             first.forms = 1
+        first.whole = 0
         for number in others:
             self.items[number].rank = first.rank
+        self.ordered = -1
 
     cdef int _ties(self, Py_ssize_t first) except -1:
         """Order candidates of equal score by id."""
@@ -226,6 +285,7 @@ cdef class Pool:
     def set_reason(self, Py_ssize_t number, int reason):
         """Say why a candidate is out before the budget is looked at; 0 lets it in again."""
         self._item(number).reason = reason
+        self.ordered = -1
 
     def set_costs(self, Py_ssize_t number, costs):
         """Give the tokens of a candidate's forms as (inner, last) pairs, at most four."""
@@ -243,43 +303,52 @@ cdef class Pool:
         self._sort()
         return [self.order[i] for i in range(self.ordered)]
 
-    def longer(self, int kind, int tokens, Py_ssize_t most):
-        """Return the best ranked active candidates of a kind whose full form has more than so many tokens."""
+    def longer(self, int kind, int tokens, bint indexed):
+        """Return, in rank order, the active candidates of a kind that take more tokens and may be cut.
+
+        ``indexed`` tells whether tokens are those of the index, by which some are known to be short.
+        """
         cdef Py_ssize_t i
+        cdef Cand* one
         cdef list found = []
         self._sort()
         for i in range(self.ordered):
-            if self.items[self.order[i]].kind == kind and self.items[self.order[i]].cost[0] > tokens:
+            one = &self.items[self.order[i]]
+            if one.kind == kind and one.cost[0] > tokens and not (one.whole == 1 or one.whole and indexed):
                 found.append(self.order[i])
-                if len(found) == most:
-                    break
         return found
 
     cdef int _sort(self) except -1:
-        global sorted_items
-        cdef Py_ssize_t i, j, k
-        cdef int32_t* order = <int32_t*>realloc(self.order, max(1, self.n) * sizeof(int32_t))
+        """Put the active candidates in rank order, equal ones by id."""
+        cdef Py_ssize_t i = 0, j, k, n = 0
+        cdef Ranked* ranked
         cdef list run
-        if order == NULL:
+        if self.ordered >= 0:
+            return 0
+        self.order = <int32_t*>realloc(self.order, max(1, self.n) * sizeof(int32_t))
+        ranked = <Ranked*>malloc(max(1, self.n) * sizeof(Ranked))
+        if self.order == NULL or ranked == NULL:
+            free(ranked)
             raise MemoryError()
-        self.order, self.ordered = order, 0
         for i in range(self.n):
             if self.items[i].reason == 0 and self.items[i].lead == 0:
-                order[self.ordered] = i
-                self.ordered += 1
-        sorted_items = self.items
-        qsort(order, self.ordered, sizeof(int32_t), by_rank)
-        sorted_items = NULL
+                ranked[n].rank, ranked[n].number = self.items[i].rank, <int32_t>i
+                n += 1
+        qsort(ranked, n, sizeof(Ranked), by_rank)
+        for i in range(n):
+            self.order[i] = ranked[i].number
         i = 0
-        while i < self.ordered - 1:
+        while i < n - 1:
             j = i + 1
-            while j < self.ordered and self.items[order[j]].rank == self.items[order[i]].rank:
+            while j < n and ranked[j].rank == ranked[i].rank:
                 j += 1
             if j - i > 1:
-                run = sorted([order[k] for k in range(i, j)], key=self.id)
+                run = sorted([self.order[k] for k in range(i, j)], key=self.id)
                 for k in range(i, j):
-                    order[k] = run[k - i]
+                    self.order[k] = run[k - i]
             i = j
+        free(ranked)
+        self.ordered = n
         return 0
 
     def arrays(self, list rules, set referring):
@@ -317,25 +386,27 @@ cdef class Pool:
             last.data.as_ints[i], numbers.data.as_ints[i] = shortest, self.order[i]
         return section, start, flat, last, numbers
 
-    def settle(self, fit, array.array numbers, list reasons):
+    def settle(self, Fit fit, array.array numbers, list reasons):
         """Note what the fit kept, and for the rest its reason (``reasons`` by the fit's code) and miss; return the kept."""
-        cdef array.array outcomes = fit.outcomes()
         cdef Py_ssize_t i
         cdef Cand* one
+        cdef Cand* lead
         cdef list kept = []
+        fit._must_have_run()
         for i in range(len(numbers)):
             one = &self.items[numbers.data.as_ints[i]]
-            one.kept = outcomes.data.as_ints[i]
+            one.kept = fit.kept_form(<int>i)
             if one.kept < 0:
-                one.reason = reasons[fit.reason(i)]
-                one.miss = min(fit.miss(i), 2147483647)
+                one.reason = reasons[fit.why(<int>i)]
+                one.miss = <int32_t>min(fit.lacks(<int>i), 2147483647)
             else:
                 kept.append(numbers.data.as_ints[i])
         for i in range(self.n):
             one = &self.items[i]
             if one.lead:
-                one.kept, one.reason = self.items[one.lead - 1].kept, self.items[one.lead - 1].reason
-                one.miss, one.place = self.items[one.lead - 1].miss, self.items[one.lead - 1].place
+                lead = &self.items[one.lead - 1]
+                one.kept, one.reason, one.miss, one.place = lead.kept, lead.reason, lead.miss, lead.place
+        self.ordered = -1
         return kept
 
     def reopen(self, list reasons):
@@ -344,39 +415,160 @@ cdef class Pool:
         for i in range(self.n):
             if self.items[i].reason in reasons:
                 self.items[i].reason = 0
+        self.ordered = -1
 
     def drop(self, Py_ssize_t number, int reason):
         """Take a kept candidate out again because its text is gone."""
         cdef Cand* one = self._item(number)
         one.kept, one.reason = -1, reason
+        self.ordered = -1
 
     def brief(self, Py_ssize_t number):
-        """Return (kind, section, layer, doc, seq, kept, inner, last, score, pinned) of a candidate."""
+        """Return (kind, array, layer, doc, seq, kept) of a candidate."""
         cdef Cand* one = self._item(number)
-        cdef int at = 2 * max(0, one.kept)
-        return (one.kind, one.section, one.layer, one.doc, one.seq, one.kept, one.cost[at], one.cost[at + 1], one.score,
-                bool(one.pinned))
+        return one.kind, one.array, one.layer, one.doc, one.seq, one.kept
+
+    def lines(self, list numbers, list books, dict found):
+        """Look the lines of ranked candidates up in each layer's ``books``, by document number.
+
+        Puts into ``found``, by number, what is there and returns the numbers of what is not.
+        """
+        cdef Cand* one
+        cdef list missing = []
+        for number in numbers:
+            if number in found:
+                continue
+            one = self._item(number)
+            line = (<dict>books[one.layer]).get(one.doc)
+            if line is None:
+                missing.append(number)
+            else:
+                found[number] = line
+        return missing
+
+    def shown(self, list kept):
+        """Return (array, numbers) for each array that has something.
+
+        Parts of the state are in the order they came, all else is pinned first and then by score.
+        """
+        cdef Py_ssize_t i, j, n = len(kept), size
+        cdef int32_t[32] sizes
+        cdef int32_t array, number
+        cdef int32_t* numbers
+        cdef list found = []
+        memset(sizes, 0, sizeof(sizes))
+        numbers = <int32_t*>malloc(max(1, n) * sizeof(int32_t))
+        if numbers == NULL:
+            raise MemoryError()
+        try:
+            for i in range(n):
+                numbers[i] = kept[i]
+                sizes[self._item(numbers[i]).array & 31] += 1
+            for array in range(32):
+                if not sizes[array]:
+                    continue
+                size = 0
+                for i in range(n):  # those of this array, moved to the front and kept in their order there
+                    if self.items[numbers[i]].array == array:
+                        number = numbers[i]
+                        for j in range(i, size, -1):
+                            numbers[j] = numbers[j - 1]
+                        numbers[size] = number
+                        size += 1
+                self._arrange(numbers, size)
+                found.append((array, [numbers[i] for i in range(size)]))
+                for i in range(size, n):
+                    numbers[i - size] = numbers[i]
+                n -= size
+        finally:
+            free(numbers)
+        return found
+
+    def tokens(self, list numbers):
+        """Return the tokens of some candidates in the form they are kept in, when they are shown in this order."""
+        cdef Cand* one
+        cdef long long tokens = 0
+        cdef Py_ssize_t i, n = len(numbers)
+        for i in range(n):
+            one = self._item(numbers[i])
+            tokens += one.cost[2 * max(0, one.kept) + (i == n - 1)]
+        return tokens
+
+    cdef void _arrange(self, int32_t* numbers, Py_ssize_t n) noexcept:
+        """Sort by number, which is the order of scores but for joined candidates, and then by what is shown first."""
+        cdef Py_ssize_t i, j
+        cdef int32_t number
+        for i in range(1, n):
+            number = numbers[i]
+            j = i
+            while j and numbers[j - 1] > number:
+                numbers[j] = numbers[j - 1]
+                j -= 1
+            numbers[j] = number
+        for i in range(1, n):
+            number = numbers[i]
+            j = i
+            while j and ahead(&self.items[number], &self.items[numbers[j - 1]]):
+                numbers[j] = numbers[j - 1]
+                j -= 1
+            numbers[j] = number
+
+    def shortened(self, list kept):
+        """Return (number, form) of those that are not kept in full."""
+        return [(number, self._item(number).kept) for number in kept if self._item(number).kept > 0]
+
+    def docs(self, list numbers):
+        """Return (layer, document number) of the ranked ones among some candidates."""
+        cdef Cand* one
+        cdef list found = []
+        for number in numbers:
+            one = self._item(number)
+            if one.doc >= 0:
+                found.append((one.layer, one.doc))
+        return found
+
+    def ids_of(self, list numbers, set kinds):
+        """Return the ids of those of some kinds among some candidates."""
+        return {self.id(number) for number in numbers if self._item(number).kind in kinds}
 
     def account(self, Py_ssize_t number):
         """Return everything about a candidate for its explanation, as a dict."""
         cdef Cand* one = self._item(number)
-        return {"kind": one.kind, "section": one.section, "layer": one.layer, "doc": one.doc, "seq": one.seq,
+        return {"kind": one.kind, "array": one.array, "section": one.section, "layer": one.layer, "doc": one.doc, "seq": one.seq,
                 "kept": one.kept, "score": one.score, "rank": one.rank, "pinned": bool(one.pinned), "reason": one.reason,
                 "place": one.place, "miss": one.miss, "shortest": one.shortest, "lead": one.lead - 1,
                 "signals": (one.relevance, one.recency, one.importance, one.cue, one.layer_value),
                 "costs": [(one.cost[2 * i], one.cost[2 * i + 1]) for i in range(one.forms)]}
 
-    def omissions(self, list heads, list tails, quote):
-        """Return the omitted as one JSON text, items parted by commas.
+    def selected(self, list numbers, list sections):
+        """Return id, section and score of some candidates as one JSON text; ``sections`` are their names."""
+        cdef JsonText out = JsonText()
+        cdef Cand* one
+        for number in numbers:
+            one = self._item(number)
+            out.raw(',{"id":' if out.n else '{"id":')
+            out.quoted(self._id(one))
+            out.raw(',"section":"')
+            out.raw(<str>sections[one.section])
+            out.raw('","score":')
+            out.places(one.score)
+            out.raw("}")
+        return out.text()
 
-        ``heads`` by section and ``tails`` by reason enclose each id, which ``quote`` writes as JSON.
-        """
+    def omissions(self, list heads, list tails):
+        """Return the omitted as one JSON text; ``heads`` by section and ``tails`` by reason enclose each id."""
         cdef Py_ssize_t i
-        cdef list parts = []
+        cdef Cand* one
+        cdef JsonText out = JsonText()
         for i in range(self.n):
-            if self.items[i].kept < 0:
-                parts.append(heads[self.items[i].section] + quote(self.id(i)) + tails[self.items[i].reason])
-        return ",".join(parts)
+            one = &self.items[i]
+            if one.kept < 0:
+                if out.n:
+                    out.raw(",")
+                out.raw(<str>heads[one.section])
+                out.quoted(self._id(one))
+                out.raw(<str>tails[one.reason])
+        return out.text()
 
     def left_out(self):
         """Return (section, reason, number of candidates) for all that was omitted."""

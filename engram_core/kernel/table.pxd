@@ -18,6 +18,8 @@ cdef struct Doc:
     uint8_t alive
     uint8_t pinned
     uint8_t forms
+    uint8_t whole          # 1: its text was found to be one sentence, 2: to be short
+    uint8_t variant        # which of its kind's arrays in a packet it goes to
 
 cdef struct List:
     int32_t* items

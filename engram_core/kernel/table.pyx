@@ -122,7 +122,7 @@ cdef class Table:
         return held
 
     def add(self, int kind, *, long long seq, long long ts, int status, double importance, long long start=NEVER,
-            long long end=ALWAYS, int group=-1, uint64_t fold=0, bint pinned=False, cues=(), costs=()):
+            long long end=ALWAYS, int group=-1, uint64_t fold=0, bint pinned=False, int variant=0, cues=(), costs=()):
         """Add a memory and return its document number, the next one. ``costs`` are up to four (inner, last) pairs."""
         cdef Doc* doc
         cdef Py_ssize_t room
@@ -139,7 +139,7 @@ cdef class Table:
         memset(doc, 0, sizeof(Doc))
         doc.kind, doc.status, doc.alive, doc.pinned = kind, status, 1, pinned
         doc.seq, doc.ts, doc.start, doc.end = seq, ts, start, end
-        doc.importance, doc.group, doc.fold = importance, group, fold
+        doc.importance, doc.group, doc.fold, doc.variant = importance, group, fold, variant
         doc.cues = <int32_t>self.pool.n
         for cue in dict.fromkeys(cues):
             push(&self.pool, cue)
@@ -225,11 +225,19 @@ cdef class Table:
             self.pins[doc.kind] += <int>pinned - <int>doc.pinned
         doc.pinned = pinned
 
+    def keep_whole(self, Py_ssize_t number, bint short):
+        """Note that the memory's text need not be cut because it is short, or cannot be."""
+        self._doc(number).whole = 2 if short else 1
+
     def about(self, Py_ssize_t number):
         """Return (kind, seq, ts, status, pinned, fold, group, start, end, importance) of a memory."""
         cdef Doc* doc = self._doc(number)
         return (doc.kind, doc.seq, doc.ts, doc.status, bool(doc.pinned), doc.fold, doc.group, doc.start, doc.end,
                 doc.importance)
+
+    def variant(self, Py_ssize_t number):
+        """Return which of its kind's arrays in a packet the memory goes to."""
+        return self._doc(number).variant
 
     def alive(self, Py_ssize_t number):
         """Tell whether the number still names a memory."""
@@ -238,6 +246,13 @@ cdef class Table:
     def status_counts(self, int kind):
         """Return how many memories of the kind have each status."""
         return [self.counts[kind][status] for status in range(8)]
+
+    def total(self, int kind):
+        """Return how many memories of the kind there are."""
+        cdef Py_ssize_t status, found = 0
+        for status in range(8):
+            found += self.counts[kind][status]
+        return found
 
     def select(self, int kind, Py_ssize_t k, *, long long now, tuple weights, double half_life, double layer,
                Scores scores=None, cues=(), int ncues=0, range_=None, groups=None, subset=None, bint moments=False,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from engram_core.recall.budget import LINE_COLUMN, Counter, array_of, is_indexed, read_lines
-from engram_core.recall.candidates import CANDIDATE_KINDS, INSIGHT_ARRAY, REASON, REASONS, SECTIONS
-from engram_core.recall.gather import CAPS, SECTION_OF_KIND, Gathered, allowed_insights, filter_name, select
+from engram_core.recall.budget import Counter, is_indexed
+from engram_core.recall.candidates import ARRAYS, CANDIDATE_KINDS, REASON, REASONS, SECTIONS
+from engram_core.recall.gather import CAPS, SECTION_OF_KIND, Gathered, allowed_insights, filter_name, rankings, select
 from engram_core.recall.index import KINDS
-from engram_core.recall.items import short_forms
+from engram_core.recall.lines import LINE_COLUMN, forms_of, read_lines
 from engram_core.recall.signals import SIGNALS
 from engram_core.values import dump_json, format_time
 
@@ -63,22 +63,24 @@ def _count_uncounted(found: Gathered, counter: Counter, accounts: list[dict[str,
     """Give what was out before the budget its tokens in this layout, in place of those the index holds."""
     for number, one in enumerate(accounts):
         weighed = one["lead"] < 0 and (one["kept"] >= 0 or one["reason"] in _WEIGHED)
-        if one["doc"] >= 0 and not weighed and number in found.forms:
-            array = found.arrays.get(number) or array_of(found, number)
-            one["costs"] = [counter.item(array, line) for _, line in found.forms[number]]
+        if one["doc"] >= 0 and not weighed and number in found.lines:
+            array = ARRAYS[one["array"]]
+            one["costs"] = [counter.item(array, line) for _, line in forms_of(found, number)]
 
 
 def _sections(packet: Composed, accounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     spent, rows = packet.spent, []
-    for at, (name, share) in enumerate(spent.shares.items()):
+    plan = spent.plan
+    for at, (name, share) in enumerate(plan.shares.items()):
         forms = [one["kept"] for one in accounts if one["section"] == at]
         if share or forms:
-            rows.append({"section": name, "share": share, "cap": spent.caps.get(name, 0),
-                         "limit": spent.limits.get(name), "used": packet.usage.get(name, 0), "kept": forms.count(0),
+            rows.append({"section": name, "share": share, "cap": spent.caps[at],
+                         "limit": plan.limits.get(name), "used": packet.usage.get(name, 0), "kept": forms.count(0),
                          "degraded": sum(form > 0 for form in forms), "omitted": forms.count(-1)})
     cited = len(packet.arrays.get("citations", ()))
     if cited:
-        rows.append({"section": "citations", "share": 0.0, "cap": spent.left, "limit": spent.limits.get("citations"),
+        left = spent.budget - packet.used + packet.usage["citations"]
+        rows.append({"section": "citations", "share": 0.0, "cap": left, "limit": plan.limits.get("citations"),
                      "used": packet.usage["citations"], "kept": cited, "degraded": 0, "omitted": 0})
     return rows
 
@@ -86,20 +88,17 @@ def _sections(packet: Composed, accounts: list[dict[str, Any]]) -> list[dict[str
 def _row(packet: Composed, number: int, one: dict[str, Any], rank: int) -> dict[str, Any]:
     found = packet.found
     kind = CANDIDATE_KINDS[one["kind"]]
-    forms = found.forms.get(number, [])
+    line = found.lines.get(number, "")
+    forms = forms_of(found, number) if line else []
     row: dict[str, Any] = {"kind": kind, "id": found.pool.id(number), "section": SECTIONS[one["section"]],
                            "layer": _layer(found, kind, one), "rank": rank, "score": round(one["score"], 6),
                            "pinned": one["pinned"]}
     if one["doc"] >= 0:
-        row["signals"] = {name: {"value": round(value, 6), "weight": round(weight, 6)} for name, value, weight
-                          in zip(SIGNALS, one["signals"], found.weights[kind], strict=True)}
+        row["signals"] = _signals(one["signals"], found, kind)
         if found.scores:
             scores = found.scores[one["layer"]]
             row["relevance"] = {name: round(value, 6) for name, value in scores.parts(one["doc"]).items() if value}
             row["matched"] = scores.matched(one["doc"])
-    line = _own_line(found, number)
-    if line and one["doc"] >= 0 and kind != "event" and len(forms) < len(one["costs"]):
-        forms = [*forms, *short_forms(kind, json.loads(line))]  # a memory kept in full has its other forms unread
     names = [name for name, _ in forms]
     row["tokens"] = {name: max(pair) for name, pair in zip(names, one["costs"], strict=False)}
     kept = one["kept"]
@@ -114,14 +113,9 @@ def _row(packet: Composed, number: int, one: dict[str, Any], rank: int) -> dict[
     return row
 
 
-def _own_line(found: Gathered, number: int) -> str:
-    """Return a candidate's own full line, out of those of its unit when it leads one."""
-    forms = found.forms.get(number)
-    if not forms:
-        return ""
-    unit = found.units.get(number)
-    lines: list[str] = forms[0][1].split(",\n") if unit else [forms[0][1]]
-    return lines[unit.index(number)] if unit and len(lines) == len(unit) else lines[0]
+def _signals(values: tuple[float, ...], found: Gathered, kind: str) -> dict[str, dict[str, float]]:
+    return {name: {"value": round(value, 6), "weight": round(weight, 6)} for name, value, weight
+            in zip(SIGNALS, values, rankings(found.question)[KINDS.index(kind)].weights, strict=True)}
 
 
 def _layer(found: Gathered, kind: str, one: dict[str, Any]) -> str:
@@ -173,7 +167,8 @@ def _missed(found: Gathered, reads: Reads, at: int, level: str, doc: int, counte
     index = found.layers[at][1]
     about = index.table.about(doc)
     kind = KINDS[about[0]]
-    alone = select(found, kind, at, most=1, subset=[doc])
+    ranking = rankings(found.question)[about[0]]
+    alone = select(found, ranking, at, most=1, subset=[doc])
     costs = index.table.costs(doc)
     row: dict[str, Any] = {"kind": kind, "id": index.ids[doc], "section": SECTION_OF_KIND[kind], "layer": level,
                            "rank": 0, "score": 0.0, "pinned": about[4],
@@ -181,10 +176,9 @@ def _missed(found: Gathered, reads: Reads, at: int, level: str, doc: int, counte
                            "outcome": "omitted", "reason": "not_for_purpose", "miss": "", "used_tokens": 0}
     if alone.docs:
         row["score"] = round(alone.scores[0], 6)
-        row["signals"] = {name: {"value": round(value, 6), "weight": round(weight, 6)} for name, value, weight
-                          in zip(SIGNALS, alone.signals[0], found.weights[kind], strict=True)}
+        row["signals"] = _signals(alone.signals[0], found, kind)
         if not any(found.counts[kind]["filtered"].get(name) for name in ("not_for_purpose", "no_query")):
-            order = select(found, kind, at, most=max(1, index.table.live)).docs
+            order = select(found, ranking, at, most=max(1, index.table.live)).docs
             row["rank"] = order.index(doc) + 1 if doc in order else len(order) + 1
             row["reason"] = "not_ranked"
             row["miss"] = f"rank {row['rank']} of {found.question.policy.max_total_candidates}"
@@ -201,6 +195,6 @@ def _missed(found: Gathered, reads: Reads, at: int, level: str, doc: int, counte
     line = lines[0][0] if lines else ""
     row["text"] = _text(kind, line)[:_TEXT_CHARS] if line else ""
     if line and not is_indexed(found, counter):
-        array = INSIGHT_ARRAY[index.types[doc]] if kind == "insight" else SECTION_OF_KIND[kind]
-        row["tokens"] = {"full": max(counter.item(array, line))}
+        array = index.table.variant(doc) if kind == "insight" else 0
+        row["tokens"] = {"full": max(counter.item(ARRAYS[ranking.arrays[array]], line))}
     return row

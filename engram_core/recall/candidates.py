@@ -1,17 +1,19 @@
-"""The numbers by which the kernel knows kinds, sections and reasons, and one candidate with its names again.
+"""The numbers by which the kernel knows kinds, arrays, sections and reasons.
 
 Driven by gather, budget and compose.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from engram_core import layout
 from engram_core.recall.index import KINDS
 
 SECTIONS = ("working_state", "rolling_summary", "key_quotes", "conversation_window", "open_loops", "last_tool_evidence",
             "facts", "preferences", "procedures", "episodes", "insights")
 """The sections that candidates compete in, in packet order; citations are filled last."""
+ARRAYS = ("working_state", "rolling_summary", *layout.ARRAYS[:-1])
+"""Where a candidate is emitted: the arrays of a packet, in their order, and before them the two that are no arrays."""
+SECTION_OF_ARRAY = bytes(SECTIONS.index(layout.SECTION_OF.get(name, name)) for name in ARRAYS)
 CANDIDATE_KINDS = (*KINDS, "working_state", "rolling_summary", "quote", "open_loop", "tool_evidence", "turn")
 REASONS = ("", "duplicate", "in_window", "applicability", "shadowed", "in_stable_part", "not_for_purpose",
            "nothing_to_show", "forgotten",
@@ -19,26 +21,8 @@ REASONS = ("", "duplicate", "in_window", "applicability", "shadowed", "in_stable
            "budget_section", "budget_total", "max_items")
 """Why a candidate is out; "" is in."""
 SECTION = {name: at for at, name in enumerate(SECTIONS)}
+ARRAY = {name: at for at, name in enumerate(ARRAYS)}
 KIND = {name: at for at, name in enumerate(CANDIDATE_KINDS)}
 REASON = {name: at for at, name in enumerate(REASONS)}
 REFERRING = {KIND["event"], KIND["episode"], KIND["quote"]}
 """Kinds whose last form, where they have several, is a bare reference."""
-INSIGHT_ARRAY = {"hypothesis": "hypotheses", "strategy": "strategy_sketches", "pattern": "patterns"}
-"""Where an insight of a type is emitted."""
-
-
-class Kept(NamedTuple):
-    """A kept candidate as compose needs it."""
-
-    number: int
-    id: str
-    kind: str
-    section: str
-    layer: int
-    doc: int
-    seq: int
-    form: int
-    inner: int
-    last: int
-    score: float
-    pinned: bool

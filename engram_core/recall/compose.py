@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from engram_core import layout
 from engram_core.recall.account import filters
-from engram_core.recall.budget import UNLIMITED, Spent, array_of, kept_candidate, read_lines
-from engram_core.recall.candidates import REASONS, SECTIONS, Kept
+from engram_core.recall.budget import UNLIMITED, Spent
+from engram_core.recall.candidates import ARRAY, ARRAYS, KIND, REASONS, SECTION_OF_ARRAY, SECTIONS
 from engram_core.recall.gather import CAPS, Gathered
+from engram_core.recall.lines import forms_of, read_lines
 from engram_core.scope import SCOPE_FIELDS
 from engram_core.values import dump_json, format_time
 
 if TYPE_CHECKING:
+    from engram_core.policy import Policy
     from engram_core.store.reads import Reads
 
 _CITE_TOKENS = 12
@@ -28,7 +30,8 @@ _CITE_TOKENS = 12
 class Composed:
     """A packet in pieces, ready to be written in any layout.
 
-    ``led`` are the kept candidates in rank order, one for each unit; ``kept`` holds those that go with them as well.
+    ``led`` are the numbers of the kept candidates in rank order, one for each unit; ``kept`` holds those that go with
+    them as well.
     """
 
     def __init__(self, found: Gathered, spent: Spent, build_id: str) -> None:
@@ -38,8 +41,8 @@ class Composed:
         self.arrays: dict[str, list[str]] = {}
         self.usage: dict[str, int] = {}
         self.used = 0
-        self.kept: list[Kept] = []
-        self.led: list[Kept] = []
+        self.kept: list[int] = []
+        self.led: list[int] = []
         self.generated = format_time(found.question.now_ms)
 
     def bare(self) -> str:
@@ -87,13 +90,18 @@ class Composed:
 
     def report_json(self) -> str:
         """Write how the budget was spent."""
-        degradations = [{"section": one.section, "id": one.id, "from": "full", "to": self.form_name(one),
-                         "saved": self._full_cost(one) - max(one.inner, one.last)} for one in self.led if one.form > 0]
-        omissions = self.found.pool.omissions(_HEADS, _TAILS, quoted)
+        pool = self.found.pool
+        degradations = [self._degradation(number, form) for number, form in pool.shortened(self.led)]
         budget = self.found.question.request.budget.max_tokens
         return (f'{{"max_tokens":{budget},"used_tokens":{self.used},"used_tokens_est":{self.used},'
                 f'"section_usage":{dump_json(self.usage)},"degradations":{dump_json(degradations)},'
-                f'"omissions":[{omissions}]}}')
+                f'"omissions":[{pool.omissions(_HEADS, _TAILS)}]}}')
+
+    def _degradation(self, number: int, form: int) -> dict[str, Any]:
+        account = self.found.pool.account(number)
+        return {"section": SECTIONS[account["section"]], "id": self.found.pool.id(number), "from": "full",
+                "to": self.found.forms[number][form][0],
+                "saved": max(account["costs"][0]) - max(account["costs"][form])}
 
     def report(self) -> dict[str, Any]:
         """Return how the budget was spent."""
@@ -105,101 +113,103 @@ class Composed:
         meta: dict[str, Any] = json.loads(self.meta_json())
         return meta
 
-    def form_name(self, one: Kept) -> str:
-        """Return the name of the kept form."""
-        return self.found.forms[one.number][one.form][0]
-
-    def _full_cost(self, one: Kept) -> int:
-        return int(max(self.found.pool.account(one.number)["costs"][0]))
-
     def explain_json(self) -> str:
         """Write the short account of why; the whole one is stored under the build_id."""
-        found, policy = self.found, self.found.question.policy
+        found, question = self.found, self.found.question
         omitted: dict[str, dict[str, int]] = {}
         for section, reason, number in found.pool.left_out():
             omitted.setdefault(SECTIONS[section], {})[REASONS[reason]] = number
-        selected = [f'{{"id":{quoted(one.id)},"section":"{one.section}","score":{round(one.score, 4)!r}}}'
-                    for one in self.kept]
-        rest = {"candidate_counts": {kind: counts["candidates"] for kind, counts in found.counts.items()},
-                "candidate_limits": {name: getattr(policy, name) for name in _LIMITS},
-                "time_window_days": policy.episode_time_window_days,
-                "determinism": {"order": "score, then id", "now": self.generated},
-                "omitted": omitted, "filters": filters(found), "conflicts": found.conflicts}
-        return (f'{{"policy_id":{quoted(found.question.request.policy_id)},"selected":[{",".join(selected)}],'
+        counts = {kind: counts["candidates"] for kind, counts in found.counts.items()}
+        rest = {"omitted": omitted, "filters": filters(found), "conflicts": found.conflicts}
+        return (f'{{"policy_id":{quoted(question.request.policy_id)},'
+                f'"selected":[{found.pool.selected(self.kept, _SECTIONS)}],"candidate_counts":{dump_json(counts)},'
+                f'{_limits(question.policy)},"determinism":{{"order":"score, then id","now":"{self.generated}"}},'
                 f'{dump_json(rest)[1:]}')
 
 
+_SECTIONS = list(SECTIONS)
 _HEADS = [f'{{"section":"{section}","id":' for section in SECTIONS]
 _TAILS = [f',"reason":"{reason}"}}' for reason in REASONS]
 _LIMITS = ("max_total_candidates", *CAPS.values(), "max_key_quotes")
+_WRITTEN_LIMITS: dict[str, str] = {}
+
+
+def _limits(policy: Policy) -> str:
+    """Write the policy's limits, once for each policy."""
+    known = _WRITTEN_LIMITS.get(policy.digest)
+    if known is None:
+        if len(_WRITTEN_LIMITS) > 100:
+            _WRITTEN_LIMITS.clear()
+        limits = {"candidate_limits": {name: getattr(policy, name) for name in _LIMITS},
+                  "time_window_days": policy.episode_time_window_days}
+        known = _WRITTEN_LIMITS[policy.digest] = dump_json(limits)[1:-1]
+    return known
 
 
 def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str) -> Composed:
     """Fetch the lines of what is kept, lay them out, add citations while there is room, and count exactly."""
-    read_lines([one.number for one in spent.kept if one.doc >= 0], reads, found)
     packet = Composed(found, spent, build_id)
-    packet.led = [one for one in spent.kept if one.number in found.forms]
-    packet.kept = packet.led if not found.units else [kept_candidate(found, number) for one in packet.led
-                                                      for number in found.units.get(one.number, (one.number,))]
-    arrays: dict[str, list[Kept]] = {}
-    for one in packet.led:
-        arrays.setdefault(found.arrays.get(one.number) or array_of(found, one.number), []).append(one)
-    for name, members in arrays.items():
-        _present(name, members, still=found.question.still)
-        lines = [found.forms[one.number][one.form][1] for one in members]
-        if name == "working_state":
-            packet.fields = json.loads(lines[0])
-        elif name == "rolling_summary":
-            packet.summary = lines[0]
+    read_lines(spent.kept, reads, found)
+    packet.led = [number for number in spent.kept if number in found.lines]
+    packet.kept = packet.led if not found.units else [one for number in packet.led
+                                                      for one in found.units.get(number, (number,))]
+    said = {number: forms_of(found, number)[form][1] for number, form in found.pool.shortened(packet.led)}
+    if found.units:
+        said = {**{number: forms_of(found, number)[0][1] for number in packet.led if number in found.units}, **said}
+    counter = spent.counter
+    packet.used = counter.empty[packet.allows()] + (counter.wrapper if packet.led else 0)
+    for array, numbers in found.pool.shown(packet.led):
+        if array == _WINDOW:
+            numbers.reverse()  # the newest was found first
+        elif found.question.still:
+            numbers.sort(key=found.pool.id)
+        if said:
+            lines = [said.get(number) or found.lines[number] for number in numbers]
         else:
-            packet.arrays[name] = lines
-    _count(packet, arrays)
-    if spent.counter.form == "json" and not found.question.still:
+            lines = [found.lines[number] for number in numbers]
+        _place(packet, ARRAYS[array], lines)
+        section, tokens = SECTIONS[SECTION_OF_ARRAY[array]], found.pool.tokens(numbers)
+        if section not in packet.usage:
+            packet.usage[section] = 0
+            tokens += counter.heading(section)
+        packet.usage[section] += tokens
+        packet.used += tokens
+    if counter.form == "json" and not found.question.still:
         _cite(packet, reads)
     return packet
 
 
-def _present(array: str, members: list[Kept], *, still: bool) -> None:
-    """Order an array: the stable part by id, turns by time, parts of the state as they came, all else by score."""
-    if still:
-        members.sort(key=lambda one: one.id)
-    elif array == "conversation_window":
-        members.sort(key=lambda one: -one.number)
-    elif array not in ("open_loops", "last_tool_evidence"):
-        members.sort(key=lambda one: (one.doc >= 0, one.number if one.doc < 0 else 0, not one.pinned, -one.score,
-                                      one.id))
+_WINDOW = ARRAY["conversation_window"]
 
 
-def _count(packet: Composed, arrays: dict[str, list[Kept]]) -> None:
-    counter = packet.spent.counter
-    total = counter.empty[packet.allows()] + (counter.wrapper if arrays else 0)
-    for members in arrays.values():
-        section = members[0].section
-        if section not in packet.usage:
-            packet.usage[section] = counter.heading(section)
-            total += packet.usage[section]
-        cost = sum([one.inner for one in members[:-1]]) + members[-1].last
-        packet.usage[section] += cost
-        total += cost
-    packet.used = total
+def _place(packet: Composed, array: str, lines: list[str]) -> None:
+    if array == "working_state":
+        packet.fields = json.loads(lines[0])
+    elif array == "rolling_summary":
+        packet.summary = lines[0]
+    else:
+        packet.arrays[array] = lines
+
+
+_QUOTING = {KIND["event"], KIND["turn"], KIND["quote"]}
+"""The kinds of candidates that are an event's own words."""
 
 
 def _cite(packet: Composed, reads: Reads) -> None:
     """Resolve what the kept memories cite, in the rank order of those who cite, as far as the budget goes."""
     spent, found = packet.spent, packet.found
     room = spent.budget - packet.used
-    limit = spent.limits.get("citations")
+    limit = spent.plan.limits.get("citations")
     room = min(room, UNLIMITED if limit is None else limit)
     rule = found.question.purpose.sections.get("citations")
     if (rule is not None and not rule.show) or room < _CITE_TOKENS:
         return
-    shown = {one.id for one in packet.kept if one.kind in ("event", "turn", "quote")}
+    shown = found.pool.ids_of(packet.kept, _QUOTING)
     wanted: dict[str, None] = {}
-    for one in packet.kept:  # in rank order, as they were filled
-        if one.doc >= 0:
-            for id_ in found.layers[one.layer][1].cites.get(one.doc, ()):
-                if id_ not in shown:
-                    wanted[id_] = None
+    for layer, doc in found.pool.docs(packet.kept):  # in rank order, as they were filled
+        for id_ in found.layers[layer][1].cites.get(doc, ()):
+            if id_ not in shown:
+                wanted[id_] = None
     most = 1000 if rule is None or rule.max_items is None else min(1000, rule.max_items)
     ids = list(wanted)[: min(room // _CITE_TOKENS, 1000)]
     if not ids:

@@ -9,12 +9,13 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core.kernel.pool import PINNED_RANK, Pool
+from engram_core.layout import INSIGHT_ARRAYS
 from engram_core.recall import timex
-from engram_core.recall.candidates import KIND, REASON, SECTION
+from engram_core.recall.candidates import ARRAY, KIND, REASON, SECTION, SECTION_OF_ARRAY
 from engram_core.recall.index import KINDS, STATUSES, IndexCache, OwnerIndex
 from engram_core.recall.signals import LAYER_VALUES, effective, half_life_ms
 from engram_core.recall.state import Part, state_parts
-from engram_core.scope import SCOPE_LEVELS, Scope
+from engram_core.scope import Scope
 from engram_core.values import day_of, dump_json
 
 if TYPE_CHECKING:
@@ -61,55 +62,73 @@ class Question(NamedTuple):
         return timex.resolve(self.text, day_of(self.now_ms)) if self.asked else []
 
 
-class Gathered:
-    """Everything that was found, before the budget: candidates in the pool, lines known so far in ``forms``.
+class Ranking(NamedTuple):
+    """How a kind is ranked for a purpose; ``hidden`` says why it has no candidates, "" when it may have some."""
 
-    ``units`` holds, for a candidate that leads others, all of them in the order of their lines.
+    kind: str
+    number: int
+    hidden: str
+    weights: tuple[float, ...]
+    half_life: float
+    arrays: tuple[int, ...]
+    cap: int
+    cap_reason: int
+    folds: bool
+
+
+class Gathered:
+    """Everything that was found, before the budget: candidates in the pool and what they say.
+
+    ``lines`` are their own full lines, those known so far, by number; ``forms`` what is or would be emitted for those
+    that have been asked for it, or are no single ranked memory. ``units`` holds, for a candidate that leads others, all
+    of them in the order of their lines.
     """
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, layers: list[tuple[str, OwnerIndex]]) -> None:
         self.question = question
+        self.layers = layers
         self.state: dict[str, Any] = {}
-        self.layers: list[tuple[str, OwnerIndex]] = []
         self.scores: list[Any] = []
-        self.pool: Pool
+        self.pool = Pool([index.ids for _, index in layers], SECTION_OF_ARRAY)
+        self.lines: dict[int, str] = {}
         self.forms: dict[int, list[tuple[str, str]]] = {}
-        self.arrays: dict[int, str] = {}
         self.units: dict[int, list[int]] = {}
         self.counts: dict[str, dict[str, Any]] = {}
         self.conflicts: list[dict[str, Any]] = []
-        self.weights: dict[str, tuple[float, ...]] = {}
 
     def count(self, kind: str) -> dict[str, Any]:
         """Return the counts of a kind, making them at first."""
-        return self.counts.setdefault(kind, {"total": 0, "candidates": 0, "not_ranked": 0, "filtered": {}})
+        counts = self.counts.get(kind)
+        if counts is None:
+            counts = self.counts[kind] = {"total": 0, "candidates": 0, "not_ranked": 0, "filtered": {}}
+        return counts
+
+    def set_forms(self, number: int, forms: list[tuple[str, str]]) -> None:
+        """Say what a candidate says, in full and shorter."""
+        self.forms[number], self.lines[number] = forms, forms[0][1]
 
 
 def gather(question: Question, reads: Reads, cache: IndexCache, exclude: Taken | None = None) -> Gathered:
     """Read the state and the indexes and rank every kind; what is excluded is in the stable part already."""
-    found = Gathered(question)
-    scope = question.scope
-    for level in SCOPE_LEVELS:
-        index = cache.get(scope.layer(level), reads)
-        if level == "user" or index.table.live:
-            found.layers.append((level, index))
+    found = Gathered(question, cache.layers(question.scope, reads))
     parts: list[Part] = []
     if not question.still:
         found.state, parts = state_parts(question, found.layers[0][1], reads)
-    found.question = question = _with_weak_cues(question, found.state)
+        found.question = question = _with_weak_cues(question, found.state)
     if question.text:
         found.scores = [index.text.query(question.text, weights=question.policy.recipe or None,
                                          intervals=question.intervals, keywords=question.request.cues.keywords)
                         for _, index in found.layers]
-    found.pool = Pool([index.ids for _, index in found.layers])
     for part in parts:
         _add_part(found, part)
     window = _window(found, reads)
-    shown = {part.fold for part in parts if part.fold and not part.reason and _is_open(question, part.section)}
-    for kind in KINDS:
+    for ranking in rankings(question):
         first = found.pool.n
-        _rank_kind(found, kind, window)
-        _mark(found, kind, first, window, exclude or {}, shown if kind == "event" else set())
+        _rank(found, ranking)
+        if found.pool.n > first:
+            shown = [part.fold for part in parts if part.fold and not part.reason
+                     and _is_open(question, part.section)] if ranking.kind == "event" else []
+            _mark(found, ranking, first, window, exclude or {}, shown)
     _collect_conflicts(found)
     return found
 
@@ -121,7 +140,7 @@ def _is_open(question: Question, section: str) -> bool:
 
 def _with_weak_cues(question: Question, state: dict[str, Any]) -> Question:
     """Let the working state ask when nothing else does: its goal, open loops and slots, and the task type."""
-    if question.asked or question.still:
+    if question.asked or (not state and question.request.task_type == "generic"):
         return question
     words = [state.get("goal", ""), *state.get("open_loops", ()), *map(str, state.get("slots", {}).values())]
     if question.request.task_type != "generic":
@@ -132,44 +151,64 @@ def _with_weak_cues(question: Question, state: dict[str, Any]) -> Question:
 
 def _add_part(found: Gathered, part: Part) -> int:
     reason = part.reason if _is_open(found.question, part.section) else "not_for_purpose"
-    number = found.pool.add(KIND[part.kind], SECTION[part.section], part.id, _STATE_RANK - part.place, 1.0,
-                            REASON[reason], 0)
-    found.forms[number] = part.forms
-    found.arrays[number] = part.array
+    number = found.pool.add(KIND[part.kind], ARRAY[part.array], part.id, _STATE_RANK - part.place, 1.0, REASON[reason])
+    found.set_forms(number, part.forms)
     counts = found.count(part.kind)
     counts["total"] += 1
     counts["candidates"] += 1
     return number
 
 
-def _rank_kind(found: Gathered, kind: str, window: set[int]) -> None:
-    question, counts = found.question, found.count(kind)
-    hidden = _hidden(question, kind)
+def rankings(question: Question) -> tuple[Ranking, ...]:
+    """Return how each kind is ranked, worked out once for a policy, a purpose and what is asked with."""
+    cued = bool(question.request.cues.tags or question.request.cues.entities or question.range)
+    key = (question.policy.digest, question.request.purpose, question.still, bool(question.text), question.asked, cued)
+    known = _RANKINGS.get(key)
+    if known is None:
+        if len(_RANKINGS) > 1000:
+            _RANKINGS.clear()
+        known = _RANKINGS[key] = tuple(_ranking(question, kind, cued) for kind in KINDS)
+    return known
+
+
+_RANKINGS: dict[tuple[object, ...], tuple[Ranking, ...]] = {}
+
+
+def _ranking(question: Question, kind: str, cued: bool) -> Ranking:
+    policy = question.policy
+    arrays = (ARRAY[SECTION_OF_KIND[kind]],) if kind != "insight" else tuple(ARRAY[name] for name in INSIGHT_ARRAYS)
+    if kind == "fact" and policy.split_preferences:
+        arrays = (*arrays, ARRAY["preferences"])
+    cap = CAPS.get(kind, "")
+    return Ranking(
+        kind, KINDS.index(kind), _hidden(question, kind),
+        effective(question.purpose.weights[kind], text=bool(question.text), cues=cued), half_life_ms(policy, kind),
+        arrays, getattr(policy, cap) if cap else -1, REASON[cap], kind != "fact")
+
+
+def _rank(found: Gathered, ranking: Ranking) -> None:
+    """Take the best of a kind into the pool, and count all the others and why they are out."""
+    kind, counts = ranking.kind, found.count(ranking.kind)
     selections: list[Any] = []
     for at, (level, index) in enumerate(found.layers):
-        selection = None
-        if not hidden and (level == "user" or kind not in ("event", "insight")):
-            selection = select(found, kind, at)
-        selections.append(selection)
-        total = sum(index.table.status_counts(KINDS.index(kind)))
+        total = index.table.total(ranking.number)
         counts["total"] += total
-        rest = total - (selection.total if selection is not None else 0)
-        if rest:
-            _filtered(counts, hidden or "other_run", rest)
-        if selection is not None:
+        if not ranking.hidden and (level == "user" or kind not in ("event", "insight")):
+            selection = select(found, ranking, at)
+            selections.append(selection)
+            total -= selection.total
             counts["not_ranked"] += selection.not_ranked
             for name, number in selection.filtered.items():
                 _filtered(counts, filter_name(kind, name), number)
-    if hidden:
+        if total:
+            _filtered(counts, ranking.hidden or "other_run", total)
+    if ranking.hidden:
         return
-    policy, section = question.policy, SECTION_OF_KIND[kind]
+    policy = found.question.policy
     if kind == "event" and len(found.layers[0][1].calls):
-        selections[0] = _whole_units(found, selections[0], counts)
-    split = kind == "fact" and policy.split_preferences
-    kept, left = found.pool.rank(
-        KIND[kind], SECTION[section], selections, policy.max_total_candidates, policy.cost_exponent,
-        elsewhere=[index.preferences for _, index in found.layers] if split else None,
-        other_section=SECTION["preferences"])
+        selections[0] = _whole_units(found, ranking, selections[0], counts)
+    kept, left = found.pool.rank(ranking.number, ranking.arrays, selections, policy.max_total_candidates,
+                                 policy.cost_exponent)
     counts["candidates"] += kept
     counts["not_ranked"] += left
 
@@ -183,11 +222,9 @@ def filter_name(kind: str, name: int | str) -> str:
     return STATUSES[kind][name] if type(name) is int else _FILTER.get((kind, str(name)), str(name))
 
 
-def _mark(found: Gathered, kind: str, first: int, window: set[int], exclude: Taken, shown: set[int]) -> None:
+def _mark(found: Gathered, ranking: Ranking, first: int, window: set[int], exclude: Taken, shown: list[int]) -> None:
     """Give the ranked of a kind the reasons that need no budget, what does not count for the kind's cap first."""
-    pool, policy = found.pool, found.question.policy
-    if first == pool.n:
-        return
+    pool, kind = found.pool, ranking.kind
     taken = [value for key, value in exclude.items() if key[0] == kind]
     if taken:
         _exclude(found, first, exclude)
@@ -200,9 +237,9 @@ def _mark(found: Gathered, kind: str, first: int, window: set[int], exclude: Tak
             if pool.brief(number)[3] in window:
                 pool.set_reason(number, REASON["in_window"])
     section = SECTION_OF_KIND[kind]
-    pool.mark(first, SECTION[section], cap=getattr(policy, CAPS[kind]) if kind in CAPS else -1,
-              cap_reason=REASON[CAPS.get(kind, "")], fold=kind != "fact", fold_reason=REASON["duplicate"],
-              seen=shown | {fold for _, fold in taken if fold}, taken=sum(name == section for name, _ in taken))
+    pool.mark(first, SECTION[section], cap=ranking.cap, cap_reason=ranking.cap_reason, fold=ranking.folds,
+              fold_reason=REASON["duplicate"], seen=shown + [fold for _, fold in taken if fold],
+              taken=sum(name == section for name, _ in taken))
     if kind == "event" and len(found.layers[0][1].calls):
         _join_units(found, first)
 
@@ -229,15 +266,14 @@ def allowed_insights(question: Question) -> str:
     return question.purpose.insights
 
 
-def select(found: Gathered, kind: str, at: int, *, most: int = 0, subset: list[int] | None = None) -> Any:
+def select(found: Gathered, ranking: Ranking, at: int, *, most: int = 0, subset: list[int] | None = None) -> Any:
     """Return the best of a kind in one layer, ``most`` or as many as the policy ranks, among ``subset`` or all."""
-    question, policy = found.question, found.question.policy
+    question, policy, kind = found.question, found.question.policy, ranking.kind
     level, index = found.layers[at]
-    cues = list(dict.fromkeys([*question.request.cues.tags, *question.request.cues.entities]))
+    asked = question.request.cues
+    cues = list(dict.fromkeys([*asked.tags, *asked.entities])) if asked.tags or asked.entities else []
     ncues = len(cues) + (question.range is not None)
-    weights = _weights(question, kind, bool(question.text), ncues > 0)
-    found.weights[kind] = weights
-    groups, oldest = None, None
+    groups, extra = None, {}
     if kind == "procedure" and question.request.task_type != "generic":
         groups = {index.name("generic"), index.name(question.request.task_type)}
     if kind == "insight":
@@ -246,31 +282,15 @@ def select(found: Gathered, kind: str, at: int, *, most: int = 0, subset: list[i
         if allowed_insights(question) == "validated":
             groups = {index.name("validated")}
     if kind == "episode" and not question.asked and ncues == 0:
-        oldest = question.now_ms - policy.episode_time_window_days * 86_400_000
-    extra = {} if oldest is None else {"oldest": oldest}
+        extra = {"oldest": question.now_ms - policy.episode_time_window_days * 86_400_000}
     return index.table.select(
-        KINDS.index(kind), most or policy.max_total_candidates, now=question.now_ms, weights=weights,
-        half_life=half_life_ms(policy, kind), layer=LAYER_VALUES[level],
-        scores=found.scores[at] if found.scores else None,
+        ranking.number, most or policy.max_total_candidates, now=question.now_ms, weights=ranking.weights,
+        half_life=ranking.half_life, layer=LAYER_VALUES[level], scores=found.scores[at] if found.scores else None,
         cues=[number for number in map(index.name, cues) if number >= 0], ncues=ncues, range_=question.range,
         groups=groups, subset=subset, moments=kind == "episode", whole=question.still, **extra)
 
 
-def _weights(question: Question, kind: str, text: bool, cues: bool) -> tuple[float, ...]:
-    """Return the weights of a kind's signals, worked out once for a policy."""
-    key = (question.policy.digest, question.request.purpose, question.still, kind, text, cues)
-    known = _WEIGHTS.get(key)
-    if known is None:
-        if len(_WEIGHTS) > 1000:
-            _WEIGHTS.clear()
-        known = _WEIGHTS[key] = effective(question.purpose.weights[kind], text=text, cues=cues)
-    return known
-
-
-_WEIGHTS: dict[tuple[object, ...], tuple[float, ...]] = {}
-
-
-def _whole_units(found: Gathered, selection: Any, counts: dict[str, Any]) -> Any:
+def _whole_units(found: Gathered, ranking: Ranking, selection: Any, counts: dict[str, Any]) -> Any:
     """Return the selection with every tool call beside its result, at the cost of the worst when it gets too many."""
     calls, most = found.layers[0][1].calls, found.question.policy.max_total_candidates
     docs = selection.docs
@@ -282,7 +302,7 @@ def _whole_units(found: Gathered, selection: Any, counts: dict[str, Any]) -> Any
     if len(chosen) == len(docs) and all(doc in chosen for doc in docs):
         return selection
     counts["not_ranked"] += len(docs) - len(chosen)
-    return select(found, "event", 0, most=most, subset=list(chosen))
+    return select(found, ranking, 0, most=most, subset=list(chosen))
 
 
 def _join_units(found: Gathered, first: int) -> None:
@@ -314,13 +334,13 @@ def _apply_tags(found: Gathered, first: int) -> None:
 def _mark_facts(found: Gathered, first: int) -> None:
     """Let the narrower layer's fact win over the same key of a wider one; close sections the purpose does not show."""
     pool, question = found.pool, found.question
-    closed = [SECTION[name] for name in ("facts", "preferences") if not _is_open(question, name)]
+    closed = [ARRAY[name] for name in ("facts", "preferences") if not _is_open(question, name)]
     if len(found.layers) == 1 and not closed:
         return
     for number in range(first, pool.n):
-        _, section, layer, doc, *_ = pool.brief(number)
+        _, array, layer, doc, *_ = pool.brief(number)
         key = found.layers[layer][1].keys[doc]
-        if section in closed:
+        if array in closed:
             pool.set_reason(number, REASON["not_for_purpose"])
         elif any(_holds(index, key, question.now_ms) for _, index in found.layers[:layer]):
             pool.set_reason(number, REASON["shadowed"])
@@ -373,7 +393,7 @@ def _window(found: Gathered, reads: Reads) -> set[int]:
                                        [("full", _turn(lines[seqs[doc]]))], at, ""))
                  for doc in unit if seqs[doc] in lines]
         if len(turns) > 1:
-            found.forms[turns[0]] = [("full", ",\n".join(found.forms[one][0][1] for one in turns))]
+            found.forms[turns[0]] = [("full", ",\n".join(found.lines[one] for one in turns))]
             join(found, turns[0], turns)
     return shown
 

@@ -18,6 +18,7 @@ from engram_core.recall import timex
 from engram_core.recall.calls import ToolCalls
 from engram_core.recall.forms import fold
 from engram_core.recall.items import citation_line, short_forms
+from engram_core.scope import SCOPE_LEVELS
 from engram_core.values import day_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 _SEVERAL = -1
 _LINES_CHARS = 1 << 20
 _LEVELS = {"raw": 0.5, "phase_summary": 0.6, "milestone": 0.8, "theme": 0.7}
+_TYPES = ("hypothesis", "strategy", "pattern")
+"""The types of insights in the order of their arrays in a packet."""
 _STATES = {"validated": 1.0, "testing": 0.75, "unvalidated": 0.5, "rejected": 0.0}
 
 
@@ -65,27 +68,23 @@ def fold_number(text: str) -> int:
 
 
 class Lines:
-    """Emitted lines by document number, the whole let go when it holds more than a megabyte."""
+    """Emitted lines by document number in ``held``, the whole let go when it holds more than a megabyte."""
 
     def __init__(self) -> None:
-        self._lines: dict[int, str] = {}
+        self.held: dict[int, str] = {}
         self._chars = 0
-
-    def get(self, doc: int) -> str | None:
-        """Return the line if it is remembered."""
-        return self._lines.get(doc)
 
     def put(self, doc: int, line: str) -> None:
         """Remember a line."""
         if self._chars > _LINES_CHARS:
-            self._lines.clear()
+            self.held.clear()
             self._chars = 0
-        self._lines[doc] = line
+        self.held[doc] = line
         self._chars += len(line)
 
     def drop(self, doc: int) -> None:
         """Forget a line."""
-        self._lines.pop(doc, None)
+        self.held.pop(doc, None)
 
 
 class OwnerIndex:
@@ -102,10 +101,8 @@ class OwnerIndex:
         self.keys: dict[int, str] = {}
         self.disputed: set[int] = set()
         self.applies: dict[int, frozenset[str]] = {}
-        self.types: dict[int, str] = {}
         self.calls = ToolCalls()
         self.current: dict[str, set[int]] = {}
-        self.preferences: set[int] = set()
         self.cited: dict[str, int] = {}
         self.cites: dict[int, tuple[str, ...]] = {}
         self.lines = Lines()
@@ -128,7 +125,7 @@ class OwnerIndex:
             if doc == _SEVERAL:  # one id in several runs: the store decides
                 several.append(id_)
             elif doc is not None and self.table.alive(doc):
-                line = self.citations.get(doc)
+                line = self.citations.held.get(doc)
                 if line is None:
                     missing[self.table.about(doc)[1]] = (id_, doc)
                 else:
@@ -168,9 +165,8 @@ class OwnerIndex:
         """Return the number of a cue, session or task type, -1 for one never seen."""
         return self._names.get(word, -1)
 
-    def refresh(self, reads: Reads) -> None:
-        """Bring the index to the store's revision."""
-        stamp = reads.stamp()
+    def refresh(self, reads: Reads, stamp: int) -> None:
+        """Bring the index to the store's revision; ``stamp`` is that of the reads now."""
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -214,14 +210,12 @@ class OwnerIndex:
         self.text.remove(doc)
         self.ids[doc] = ""
         self.disputed.discard(doc)
-        self.preferences.discard(doc)
         key = self.keys.pop(doc, None)
         if key is not None:
             self.current.get(key, set()).discard(doc)
         self.calls.remove(doc)
         self.versions.pop(doc, None)
         self.applies.pop(doc, None)
-        self.types.pop(doc, None)
         self.cites.pop(doc, None)
         self.lines.drop(doc)
         self.citations.drop(doc)
@@ -231,7 +225,7 @@ class OwnerIndex:
 
     def _put(self, kind: str, row: tuple[Any, ...], id_: str, text: str, *, value: Any, ts: int, status: int = 0,
              importance: float = 0.5, words: list[str] | None = None, group: str = "", speaker: str = "",
-             start: int | None = None, end: int | None = None, folds: bool = True) -> int:
+             start: int | None = None, end: int | None = None, folds: bool = True, variant: int = 0) -> int:
         seq, tokens, pinned, line = row[:4]
         costs = [self._count_full(tokens, line)] if line else []
         if kind != "event":
@@ -242,7 +236,7 @@ class OwnerIndex:
             KINDS.index(kind), seq=seq, ts=ts, status=status, importance=importance, pinned=bool(pinned),
             start=NEVER if start is None else start, end=ALWAYS if end is None else end, costs=costs,
             group=self._intern([group])[0] if group else -1, cues=self._intern(words or []),
-            fold=folded)
+            fold=folded, variant=variant)
         self.text.add(text if status == 0 else "", session=group if kind == "event" else "", speaker=speaker,
                       dialogue=kind == "event" and status == 0, ts_ms=ts, cost=costs[0][0] if costs else 0,
                       intervals=intervals)
@@ -287,15 +281,14 @@ class OwnerIndex:
         fact = json.loads(body)
         text = f"{key}: {text_of(fact['value'])}" + (f". {fact['notes']}" if fact.get("notes") else "")
         doc = self._put("fact", row, id_, text, value=fact, ts=ts, status=int(status == "deprecated"),
-                        importance=fact["confidence"], start=start, end=end)
+                        importance=fact["confidence"], start=start, end=end,
+                        variant=int(key.startswith("preference")))
         self.keys[doc] = key
         self.versions[doc] = version
         if status == "disputed":
             self.disputed.add(doc)
         if status != "deprecated":
             self.current.setdefault(key, set()).add(doc)
-        if key.startswith("preference"):
-            self.preferences.add(doc)
 
     def _episode(self, row: tuple[Any, ...]) -> None:
         body, id_, start, end = row[3:]
@@ -320,9 +313,9 @@ class OwnerIndex:
         status = 2 if ended else 1 if state == "rejected" else 0
         doc = self._put("insight", row, id_, " ".join([insight["statement"], *insight.get("tests_suggested", ())]),
                         value=insight, ts=ts, status=status, importance=insight["confidence"] * _STATES[state],
-                        end=None if expires is None else expires - 1, group=f"{state}")
+                        end=None if expires is None else expires - 1, group=f"{state}",
+                        variant=_TYPES.index(insight["type"]))
         self.runs.setdefault((session, run), []).append(doc)
-        self.types[doc] = insight["type"]
 
 
 def _tags(applicability: dict[str, Any]) -> list[Any]:
@@ -339,12 +332,18 @@ class IndexCache:
         self._language = language
         self._limit = limit
 
-    def get(self, owner: Owner, reads: Reads) -> OwnerIndex:
-        """Return the owner's index, fresh as of now."""
+    def layers(self, scope: Scope, reads: Reads) -> list[tuple[str, OwnerIndex]]:
+        """Return the indexes of the scope's layers, fresh as of now: the user's, and wider ones that hold anything."""
+        stamp = reads.stamp()
+        found = [(level, self.get(scope.layer(level), reads, stamp)) for level in SCOPE_LEVELS]
+        return [(level, index) for level, index in found if level == "user" or index.table.live]
+
+    def get(self, owner: Owner, reads: Reads, stamp: int) -> OwnerIndex:
+        """Return the owner's index, fresh as of the reads' stamp."""
         index = self._open.get(owner)
         if index is None:
             index = OwnerIndex(owner, self._tokenizer(), self._language)
-        index.refresh(reads)
+        index.refresh(reads, stamp)
         self._open[owner] = index
         self._open.move_to_end(owner)
         return index

@@ -14,6 +14,7 @@ from engram_core.packet import Cues
 from engram_core.policy import Section, Weights
 from engram_core.recall.budget import too_small
 from engram_core.recall.build import build_packet
+from engram_core.recall.candidates import CANDIDATE_KINDS, KIND, SECTION_OF_ARRAY, SECTIONS
 from engram_core.recall.gather import Question, Taken
 
 if TYPE_CHECKING:
@@ -55,10 +56,13 @@ def _chars(packet: Composed, counter: Counter) -> int:
 
 
 def _taken(packet: Composed) -> Taken:
-    found = packet.found
-    return {(one.kind, found.layers[one.layer][0], one.seq):
-            (one.section, 0 if one.kind == "fact" else found.layers[one.layer][1].table.about(one.doc)[5])
-            for one in packet.kept}
+    found, taken = packet.found, {}
+    for number in packet.kept:
+        kind, array, layer, doc, seq, _ = found.pool.brief(number)
+        level, index = found.layers[layer]
+        fold = 0 if kind == KIND["fact"] else index.table.about(doc)[5]
+        taken[CANDIDATE_KINDS[kind], level, seq] = (SECTIONS[SECTION_OF_ARRAY[array]], fold)
+    return taken
 
 
 def _still(question: Question, counter: Counter) -> Question:

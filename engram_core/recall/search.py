@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from engram_core import tokens
 from engram_core.recall import timex
-from engram_core.recall.budget import LINE_COLUMN
 from engram_core.recall.forms import quote_sentences
 from engram_core.recall.index import KINDS, text_of
-from engram_core.scope import SCOPE_LEVELS
+from engram_core.recall.lines import LINE_COLUMN
 from engram_core.values import day_of
 
 if TYPE_CHECKING:
@@ -101,10 +100,7 @@ def _find(scope: Scope, query: str, kinds: list[str], most: int, policy: Policy,
     """Return the best of every kind and layer by their text alone."""
     intervals = timex.resolve(query, day_of(now_ms))
     found: list[Hit] = []
-    for level in SCOPE_LEVELS:
-        index = cache.get(scope.layer(level), reads)
-        if not index.table.live:
-            continue
+    for level, index in cache.layers(scope, reads):
         scores = index.text.query(query, weights=policy.recipe or None, intervals=intervals)
         raw = scores.raw()
         for kind in kinds:

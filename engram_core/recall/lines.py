@@ -1,0 +1,114 @@
+"""What candidates say: their lines as stored, the shorter forms of each, and long quotes cut to what matters.
+
+The one place of a build that reads lines from the store. Driven by budget, compose and account.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from engram_core.recall.candidates import REASON
+from engram_core.recall.forms import QUOTE_TOKENS, quote_sentences
+from engram_core.recall.gather import Gathered
+from engram_core.recall.index import KINDS
+from engram_core.recall.items import short_forms
+from engram_core.recall.sentences import pieces
+from engram_core.values import dump_json
+
+if TYPE_CHECKING:
+    from engram_core.store.reads import Reads
+    from engram_core.tokens import Tokenizer
+
+LINE_COLUMN = {"event": "line", "fact": "body", "episode": "body", "procedure": "body", "insight": "body"}
+CUT_TOKENS = 100
+"""A quote longer than this has a shorter form: the sentences that matter."""
+CUT_CHARS = 200_000
+"""A longer text has no shorter form: finding its sentences would hold up everyone else."""
+_CUT_FORMS = ("excerpt", "sentences", "reference")
+LEAST_QUOTE = QUOTE_TOKENS // 2
+"""Tokens of room that a cut quote may need beside its envelope."""
+
+
+def read_lines(numbers: list[int], reads: Reads, found: Gathered) -> None:
+    """Fetch the lines of ranked candidates; one that was forgotten meanwhile is dropped."""
+    if found.units:
+        numbers = [one for number in numbers if number not in found.forms for one in found.units.get(number, (number,))]
+    missing = found.pool.lines(numbers, [index.lines.held for _, index in found.layers], found.lines)
+    if missing:
+        _read_missing(missing, reads, found)
+    for number in numbers if found.units else ():
+        if number in found.units and number not in found.forms:
+            said = [found.lines[one] for one in found.units[number] if one in found.lines]
+            found.forms[number] = [("full", ",\n".join(said))]
+
+
+def _read_missing(numbers: list[int], reads: Reads, found: Gathered) -> None:
+    groups: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+    for number in numbers:
+        kind, _, layer, doc, seq, _ = found.pool.brief(number)
+        groups.setdefault((layer, kind), []).append((number, doc, seq))
+    for (layer, kind), members in groups.items():
+        name, index = KINDS[kind], found.layers[layer][1]
+        lines: dict[int, str] = dict(reads.memories(name, index.owner, ("seq", LINE_COLUMN[name]),
+                                                    [seq for _, _, seq in members]))
+        for number, doc, seq in members:
+            line = lines.get(seq)
+            if line is None:
+                found.pool.drop(number, REASON["forgotten"])
+            else:
+                index.lines.put(doc, line)
+                found.lines[number] = line
+
+
+def forms_of(found: Gathered, number: int) -> list[tuple[str, str]]:
+    """Return (name, line) of all forms of a candidate whose line was read, longest first."""
+    forms = found.forms.get(number)
+    if forms is None:
+        line, kind = found.lines[number], KINDS[found.pool.brief(number)[0]]
+        shorter = [] if kind == "event" else short_forms(kind, json.loads(line))
+        forms = found.forms[number] = [("full", line), *shorter]
+    return forms
+
+
+def cut_quotes(found: Gathered, numbers: list[int], tokenizer: Tokenizer, reads: Reads) -> list[int]:
+    """Add the sentences that matter, and a bare reference, to the forms of long quotes; return those that have some."""
+    read_lines(numbers, reads, found)
+    cut = []
+    for number in numbers:
+        if number not in found.lines:
+            continue
+        unit = found.units.get(number, [number])
+        forms = [_cut_quote(found, one, found.lines[one], tokenizer) if one in found.lines else None for one in unit]
+        longest = max(map(len, filter(None, forms)), default=0)
+        if not longest:
+            continue
+        cut.append(number)
+        for name in _CUT_FORMS[len(_CUT_FORMS) - longest:]:
+            at = _CUT_FORMS.index(name) - len(_CUT_FORMS)  # from the end: not every quote has the first
+            said = [found.lines[one] if form is None else form[max(at, -len(form))]
+                    for one, form in zip(unit, forms, strict=True) if one in found.lines]
+            forms_of(found, number).append((name, ",\n".join(said)))
+    return cut
+
+
+def _cut_quote(found: Gathered, number: int, line: str, tokenizer: Tokenizer) -> list[str] | None:
+    """Return a quote's shorter forms, None when it has none: half of a very long one, what matters, a reference."""
+    if len(line) > CUT_CHARS:
+        return None
+    _, _, layer, doc, *_ = found.pool.brief(number)
+    quote, index = json.loads(line), found.layers[layer][1]
+    text = quote["quote"]
+    one_piece = len(pieces(text)) == 1
+    if one_piece or (size := tokenizer.count(text)) <= CUT_TOKENS:
+        if one_piece or tokenizer.name == index.tokenizer_name:
+            index.table.keep_whole(doc, short=not one_piece)
+        return None
+    matched = found.scores[layer].matched(doc) if found.scores else []
+    cut = quote_sentences(text, matched, CUT_TOKENS, tokenizer.count)
+    if not cut or cut == text:
+        return None
+    texts = [cut, ""]
+    if size // 2 >= 2 * CUT_TOKENS:
+        texts.insert(0, quote_sentences(text, matched, size // 2, tokenizer.count, least=size // 2 * 3 // 4))
+    return [dump_json({**quote, "quote": text}) for text in texts]
