@@ -42,6 +42,8 @@ SIGNALS = {
     "importance": "confidence, priority or validation state, by kind",
     "cues": "overlap with the tags, entities and the time range that were asked for",
     "layer": "1 for the user's own, ½ for the agent's, ¼ for the tenant's",
+    "use": "n / (n + 5) after n recalls in packets that were kept (`persist`); those of another daemon on the same "
+           "database are known from when an index is opened",
 }
 PURPOSE_FIELDS = {
     "sections": "how each section is treated, `[purposes.NAME.sections]`",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from engram_core.errors import BadInput, ConfigError, EngramError, nearest
 from engram_core.models import build
 from engram_core.policy_file import read, unreadable
+from engram_core.values import dump_json
 
 SECTIONS = ("working_state", "rolling_summary", "key_quotes", "conversation_window", "open_loops", "last_tool_evidence",
             "facts", "preferences", "procedures", "episodes", "insights", "citations")
@@ -63,6 +64,7 @@ class Weights(Table):
     importance: Weight = 0.2
     cues: Weight = 0.3
     layer: Weight = 0.05
+    use: Weight = 0.0
 
 
 class Section(Table):
@@ -158,6 +160,8 @@ class Policies:
         self._recipe = recipe
         self._cache: dict[str, tuple[int, dict[str, Any]]] = {}
         self._fresh: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._overridden: dict[str, tuple[dict[str, Any], dict[str, Any], Policy]] = {}
+        self._shipped = os.path.join(folders[-1], "default.toml") if folders else ""
         self._whole: tuple[dict[str, Any], dict[str, Any], dict[str, Any]] | None = None
         self._loaded: dict[str, tuple[dict[str, Any], dict[str, Any], Policy]] = {}
 
@@ -197,6 +201,13 @@ class Policies:
         self._fresh[name] = (now + _LOOK_S, table)
         return table
 
+    def _shipped_default(self) -> dict[str, Any]:
+        now = time.monotonic()
+        fresh = self._fresh.get(self._shipped)
+        if fresh is None or now >= fresh[0]:
+            fresh = self._fresh[self._shipped] = (now + _LOOK_S, self._read(self._shipped))
+        return fresh[1]
+
     def _read(self, path: str) -> dict[str, Any]:
         try:
             stamp = os.stat(path).st_mtime_ns
@@ -209,7 +220,7 @@ class Policies:
 
     def _default(self) -> dict[str, Any]:
         """Return the default policy with every field: the user's own, if there is one, over the shipped one."""
-        own, shipped = self.table("default"), self._read(os.path.join(self._folders[-1], "default.toml"))
+        own, shipped = self.table("default"), self._shipped_default()
         if own is shipped:
             return own
         if self._whole is None or self._whole[0] is not own or self._whole[1] is not shipped:
@@ -232,14 +243,23 @@ class Policies:
         """
         if not overrides:
             return self._named(name)
-        base = self._default()
+        base, own = self._default(), {}
         if name != "default":
             try:
-                base = merged(base, self.table(name))
+                own = self.table(name)
             except BadInput:
                 pass
+        key = f"{name} {dump_json(overrides)}"
+        known = self._overridden.get(key)
+        if known is None or known[0] is not base or known[1] != own:
+            if len(self._overridden) >= 100:
+                self._overridden.clear()
+            known = self._overridden[key] = (base, own, self._made(merged(merged(base, own), overrides), name))
+        return known[2]
+
+    def _made(self, table: dict[str, Any], name: str) -> Policy:
         try:
-            return checked(merged(base, overrides), f"policy {name}", recipe=self._recipe)
+            return checked(table, f"policy {name}", recipe=self._recipe)
         except ConfigError as error:
             raise _as_request(error) from None
 

@@ -29,8 +29,8 @@ SLICE = 2
 class Builds:
     """The waiting builds. ``add`` and ``find`` are called by reads, ``flush`` by the writer."""
 
-    def __init__(self, store: Store, keep: int) -> None:
-        self._store, self.keep = store, keep
+    def __init__(self, store: Store, keep: int, recalled: Callable[[Owner, str, list[int]], None]) -> None:
+        self._store, self.keep, self._recalled = store, keep, recalled
         self._waiting: dict[Scope, deque[_Waiting]] = {}
         self._last = 0
         self._lock = threading.Lock()
@@ -74,6 +74,9 @@ class Builds:
             account = dump_json(explanation(one.packet, self._store.writer_reads), "explanation")
             operations.append(self._operation(one, account))
         self._store.group(operations, time.time_ns() // 1_000_000)
+        for one in taken:
+            for (kind, owner), seqs in _recalled(one.packet).items():
+                self._recalled(owner, kind, seqs)
         with self._lock:
             for one in taken:
                 scope = one.packet.found.question.scope

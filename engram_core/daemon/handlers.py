@@ -26,12 +26,13 @@ from engram_core.store.store import Store
 from engram_core.values import INT_MAX, dump_json, show
 
 if TYPE_CHECKING:
-    from engram_core.packet import PacketRequest
+    from engram_core.daemon.recalling import Wanted
     from engram_core.policy import Policies
     from engram_core.recall.budget import Counter
     from engram_core.recall.compose import Composed
     from engram_core.recall.index import IndexCache
     from engram_core.settings import Settings
+    from engram_core.store.transaction import Owner
     from engram_core.tokens import Tokenizer
 
 __all__ = ["READS", "WRITES", "Engine"]
@@ -39,6 +40,7 @@ __all__ = ["READS", "WRITES", "Engine"]
 
 FAST_CHANGES = 100
 FAST_MEMORIES = 50_000
+COUNTS = 200  # counts of tokens stored in one go
 SHORTEN_S = 1.0  # between two tries to empty the log
 
 
@@ -77,9 +79,9 @@ class Engine:
         self._shorten = bool(self._facts["wal_bytes"])  # a killed daemon may have left forgotten text in its log
         self._shorten_at = 0.0
         self._unseen = 0
-        self.requests: dict[str, tuple[PacketRequest, str]] = {}
+        self.requests: dict[str, Wanted] = {}
         self._counters: dict[tuple[str, str], Counter] = {}
-        self._builds = Builds(self.store, settings.get("retention.builds_per_run"))
+        self._builds = Builds(self.store, settings.get("retention.builds_per_run"), self._recalled)
         self._retention = Retention()
 
     def reload(self, settings: Settings) -> None:
@@ -169,6 +171,10 @@ class Engine:
         """Keep the packet for its explanation; it is written when the writer has time."""
         self._builds.add(packet)
 
+    def _recalled(self, owner: Owner, kind: str, seqs: list[int]) -> None:
+        if self._cache is not None:
+            self._cache.recalled(owner, kind, seqs)
+
     def waiting_build(self, scope: Scope, build_id: str | None) -> Composed | None:
         """Return a build that is not written yet."""
         return self._builds.find(scope, build_id)
@@ -236,16 +242,21 @@ class Engine:
         if method != "build_memory_packet" or self._cache is None or self._unseen > FAST_CHANGES:
             return False
         request = params.get("request")
+        scope = request.get("scope", params.get("scope")) if type(request) is dict else None
+        if "cwd" in params or type(scope) is not dict:
+            try:
+                scope = self.scope({**params, "scope": scope})._asdict()
+            except EngramError:
+                return True  # which the handler will say
+        owner: Any = (scope.get("tenant_id") or "default", scope.get("user_id"), scope.get("agent_id"))
         try:
-            inner = {"scope": request["scope"]} if type(request) is dict and "scope" in request else {}
-            scope = self.scope({**params, **inner})
-        except EngramError:
-            return True  # which the handler will say
-        return self._cache.is_warm(scope.owner, FAST_MEMORIES)
+            return self._cache.is_warm(owner, FAST_MEMORIES)
+        except TypeError:  # ids that are no texts, which the handler will say as well
+            return True
 
     def after_commit(self) -> bool:
         """Do a little of what may wait until the queue is empty, and return whether there is more."""
-        if self._builds.flush():
+        if self._builds.flush() or self._store_counts():
             return True
         more, gone = self._retention.step(self.store, self.settings, self.now_ms())
         self._shorten = self._shorten or gone > 0
@@ -257,6 +268,15 @@ class Engine:
             self._shorten = not self.store.checkpoint()
             self._shorten_at = now + SHORTEN_S if self._shorten else 0.0
         return self._shorten
+
+    def _store_counts(self) -> bool:
+        """Store some of the tokens that had to be counted when an index was opened; tell whether there were any."""
+        taken = self._cache.take_counted(COUNTS) if self._cache is not None else None
+        if taken is None:
+            return False
+        owner, revision, counts = taken
+        self.store.group([lambda tx: tx.counted(owner, revision, counts)], self.now_ms())
+        return True
 
     def status(self) -> dict[str, Any]:
         """Return what the engine knows of itself without touching the database."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core import layout
 from engram_core.errors import BadInput, NotFound
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engram_core.daemon.handlers import Engine
     from engram_core.packet import PacketRequest
     from engram_core.recall.compose import Composed
+    from engram_core.scope import Scope
 
 Params = dict[str, Any]
 PARTS = ("all", "stable", "volatile")
@@ -27,6 +28,14 @@ def _choice(params: Params, name: str, allowed: tuple[str, ...], default: str) -
     return str(value)
 
 
+class Wanted(NamedTuple):
+    """A request that was checked: its scope, None where the caller's folder decides, and its canonical JSON."""
+
+    scope: Scope | None
+    request: PacketRequest
+    canonical: str
+
+
 def _composed(engine: Engine, request: Any, params: Params) -> Composed:
     """Build a packet from a request object; the scope is completed for callers on the command line."""
     from engram_core.recall.build import make_question, moment
@@ -34,21 +43,33 @@ def _composed(engine: Engine, request: Any, params: Params) -> Composed:
 
     if type(request) is not dict:
         raise BadInput(f"request is {show(request)}; allowed is an object with scope, purpose, query, budget …")
-    scope = engine.scope({**params, "scope": request.get("scope", params.get("scope"))})
-    wanted, canonical = _wanted(engine, request)
-    policy = engine.policies.load(wanted.policy_id, wanted.policy)
+    wanted = _wanted(engine, request, params)
+    scope = wanted.scope or engine.scope({**params, "scope": request.get("scope", params.get("scope"))})
+    policy = engine.policies.load(wanted.request.policy_id, wanted.request.policy)
     now_ms = moment(request.get("now"), engine.now_ms())
     form = _choice(params, "format", layout.FORMATS, "json")
     counter = engine.counter(params.get("tokenizer") or engine.settings.get("packet.tokenizer"), form)
     part = _choice(params, "part", PARTS, "all")
-    question = make_question(scope, wanted, policy, now_ms, canonical)
+    question = make_question(scope, wanted.request, policy, now_ms, wanted.canonical)
     most = _max_chars(params)
     with engine.store.reads.one_state():
         return build_part(question, part, engine.store.reads, engine.cache, counter, most_chars=most)
 
 
-def _wanted(engine: Engine, request: dict[str, Any]) -> tuple[PacketRequest, str]:
-    """Check a request and return it with its canonical JSON; the same one again is not checked again."""
+def _wanted(engine: Engine, request: dict[str, Any], params: Params) -> Wanted:
+    """Check a request; the same one again, at whatever moment, is not checked again."""
+    own = "scope" in request and "cwd" not in params
+    text = dump_json({key: value for key, value in request.items() if key != "now" and (own or key != "scope")},
+                     "request")
+    known = engine.requests.get(text)
+    if known is None:
+        if len(engine.requests) >= 256:
+            engine.requests.clear()
+        known = engine.requests[text] = _checked(engine, request, engine.scope(request) if own else None)
+    return known
+
+
+def _checked(engine: Engine, request: dict[str, Any], scope: Scope | None) -> Wanted:
     from engram_core.models import build
     from engram_core.packet import PacketRequest
 
@@ -61,16 +82,8 @@ def _wanted(engine: Engine, request: dict[str, Any]) -> tuple[PacketRequest, str
     if type(given["budget"]) is dict and "max_tokens" not in given["budget"]:
         given["budget"] = {**given["budget"], "max_tokens": engine.settings.get("packet.max_tokens")}
     given.setdefault("policy_id", engine.settings.get("packet.policy"))
-    text = dump_json(given, "request")
-    known = engine.requests.get(text)
-    if known is not None:
-        return known
     wanted = build(PacketRequest, given, "request")
-    if len(engine.requests) >= 256:
-        engine.requests.clear()
-    canonical = wanted.model_dump_json(exclude={"persist", "now"})
-    engine.requests[text] = (wanted, canonical)
-    return wanted, canonical
+    return Wanted(scope, wanted, wanted.model_dump_json(exclude={"persist", "now"}))
 
 
 def _max_chars(params: Params) -> int | None:

@@ -30,6 +30,7 @@ cdef struct Cand:
     double importance
     double cue
     double layer_value
+    double use
     int64_t seq
     uint64_t fold
     int32_t doc            # -1 for a part of the state
@@ -193,7 +194,8 @@ cdef class Pool:
                 entry = &selection.entries[i]
                 doc = &selection.table.docs[entry.doc]
                 one.score, one.relevance, one.recency, one.cue = entry.score, entry.relevance, entry.recency, entry.cue
-                one.importance, one.layer_value, one.seq, one.doc = doc.importance, selection.layer, entry.seq, entry.doc
+                one.importance, one.layer_value, one.use = doc.importance, selection.layer, entry.use
+                one.seq, one.doc = entry.seq, entry.doc
                 one.array = places[doc.variant & 3]
                 one.layer, one.kind, one.section, one.kept = layer, kind, self.sections[one.array], -1
                 one.pinned, one.forms, one.fold, one.whole = doc.pinned, doc.forms, doc.fold, doc.whole
@@ -537,7 +539,7 @@ cdef class Pool:
         return {"kind": one.kind, "array": one.array, "section": one.section, "layer": one.layer, "doc": one.doc, "seq": one.seq,
                 "kept": one.kept, "score": one.score, "rank": one.rank, "pinned": bool(one.pinned), "reason": one.reason,
                 "place": one.place, "miss": one.miss, "shortest": one.shortest, "lead": one.lead - 1,
-                "signals": (one.relevance, one.recency, one.importance, one.cue, one.layer_value),
+                "signals": (one.relevance, one.recency, one.importance, one.cue, one.layer_value, one.use),
                 "costs": [(one.cost[2 * i], one.cost[2 * i + 1]) for i in range(one.forms)]}
 
     def selected(self, list numbers, list sections):

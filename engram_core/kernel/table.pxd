@@ -12,6 +12,7 @@ cdef struct Doc:
     int32_t group          # session of an event, state of an insight, task type of a procedure
     int32_t cues           # offset of its cue ids in the pool
     int32_t ncues
+    int32_t uses           # how often it was recalled
     int32_t cost[8]        # tokens of each form, as an inner and as a last item
     uint8_t kind
     uint8_t status         # 0 eligible, else why it never is
@@ -31,6 +32,7 @@ cdef struct Entry:         # a memory that may become a candidate
     double relevance
     double recency
     double cue
+    double use
     int64_t seq
     int32_t doc
     int32_t pinned

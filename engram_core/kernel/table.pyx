@@ -17,10 +17,40 @@ from engram_core.kernel.index cimport Scores
 
 DEF KINDS = 5
 DEF FORMS = 4
-SIGNALS = ("relevance", "recency", "importance", "cues", "layer")
+SIGNALS = ("relevance", "recency", "importance", "cues", "layer", "use")
 NEVER = -(1 << 62)
 ALWAYS = 1 << 62
 cdef long long NEVER_MS = NEVER, ALWAYS_MS = ALWAYS
+
+cdef enum:
+    HALF_USED = 5  # recalls that make the signal of use one half
+    STEPS = 8  # of the table below, a half-life
+    FADED = 320  # entries; what is older than forty half-lives has none of its recency left to speak of
+
+cdef double[FADED] fading  # 2^-(i / STEPS), which no recency after i steps exceeds
+cdef int step
+for step in range(FADED):
+    fading[step] = exp2(-<double>step / STEPS) * (1 + 1e-9)
+
+
+cdef inline double fresh_at_most(double age, double pace) noexcept nogil:
+    """Return a number that 2^-(age / half-life) does not exceed; ``pace`` is the steps in a millisecond."""
+    cdef double steps = age * pace
+    if steps <= 0:
+        return 1.0
+    return fading[<int>steps] if steps < FADED else fading[FADED - 1]
+
+
+cdef inline float telling_score(double score, double others, double weight) noexcept nogil:
+    """Return a text score that is too low to reach the score, whatever the other signals are; a number below all scores if there is none."""
+    cdef double needed
+    if weight <= 0:
+        return -1e30
+    needed = (score - others) / weight - 1e-6
+    if needed <= 0:
+        return -1e30
+    return <float>(needed / (1 - needed)) if needed < 0.999 else 999
+
 
 cdef int push(List* list, int32_t value) except -1:
     cdef Py_ssize_t room
@@ -64,7 +94,7 @@ cdef void sift(Entry* heap, Py_ssize_t n, Py_ssize_t at) noexcept nogil:
 
 
 cdef class Selection:
-    """The candidates of one kind, best first: document numbers, scores, and each signal's value (5 a candidate)."""
+    """The candidates of one kind, best first: document numbers, scores, and each signal's value (6 a candidate)."""
 
     def __cinit__(self):
         self.entries = NULL
@@ -86,7 +116,7 @@ cdef class Selection:
     @property
     def signals(self):
         return [(self.entries[i].relevance, self.entries[i].recency, self.table.docs[self.entries[i].doc].importance,
-                 self.entries[i].cue, self.layer) for i in range(self.n)]
+                 self.entries[i].cue, self.layer, self.entries[i].use) for i in range(self.n)]
 
 
 cdef class Table:
@@ -122,7 +152,7 @@ cdef class Table:
         return held
 
     def add(self, int kind, *, long long seq, long long ts, int status, double importance, long long start=NEVER,
-            long long end=ALWAYS, int group=-1, uint64_t fold=0, bint pinned=False, int variant=0, cues=(), costs=()):
+            long long end=ALWAYS, int group=-1, uint64_t fold=0, bint pinned=False, int variant=0, int uses=0, cues=(), costs=()):
         """Add a memory and return its document number, the next one. ``costs`` are up to four (inner, last) pairs."""
         cdef Doc* doc
         cdef Py_ssize_t room
@@ -139,7 +169,7 @@ cdef class Table:
         memset(doc, 0, sizeof(Doc))
         doc.kind, doc.status, doc.alive, doc.pinned = kind, status, 1, pinned
         doc.seq, doc.ts, doc.start, doc.end = seq, ts, start, end
-        doc.importance, doc.group, doc.fold, doc.variant = importance, group, fold, variant
+        doc.importance, doc.group, doc.fold, doc.variant, doc.uses = importance, group, fold, variant, uses
         doc.cues = <int32_t>self.pool.n
         for cue in dict.fromkeys(cues):
             push(&self.pool, cue)
@@ -225,6 +255,10 @@ cdef class Table:
             self.pins[doc.kind] += <int>pinned - <int>doc.pinned
         doc.pinned = pinned
 
+    def used(self, Py_ssize_t number):
+        """Count a recall of the memory."""
+        self._doc(number).uses += 1
+
     def keep_whole(self, Py_ssize_t number, bint short):
         """Note that the memory's text need not be cut because it is short, or cannot be."""
         self._doc(number).whole = 2 if short else 1
@@ -259,7 +293,7 @@ cdef class Table:
                long long oldest=NEVER, bint whole=False):
         """Return the best ``k`` eligible memories of the kind, pinned ones before all others.
 
-        ``weights`` are those of the five signals; ``half_life`` in ms; ``layer`` the layer signal's value. ``scores`` of the
+        ``weights`` are those of the six signals; ``half_life`` in ms; ``layer`` the layer signal's value. ``scores`` of the
         text index make the relevance. ``cues`` are the ids and ``ncues`` the number of all cues asked for, with the
         time range ``range_`` as one of them. ``groups`` allows only memories of these groups, ``subset`` only these
         documents, ``oldest`` only what did not end before. ``moments``: the kind's start and end are when it happened,
@@ -267,7 +301,10 @@ cdef class Table:
         ``whole``. Of equal scores the newer wins.
         """
         cdef double w_rel = weights[0], w_rec = weights[1], w_imp = weights[2], w_cue = weights[3], w_lay = weights[4]
-        cdef double rel, rec, cue, total
+        cdef double w_use = weights[5], use
+        cdef bint telling
+        cdef float least = -1e30
+        cdef double others, rel, rec, cue, total, most, pace = STEPS / half_life if half_life > 0 else 0.0
         cdef bint ranked = scores is not None or ncues > 0 or whole, full = False, grouped = groups is not None
         cdef const float* raw = NULL
         cdef Py_ssize_t raw_n = 0, i, at, count, dated = 0, old = 0, other = 0, n = 0, pins = 0
@@ -298,8 +335,13 @@ cdef class Table:
             heap = selection.entries = <Entry*>malloc(max(1, min(k, count)) * sizeof(Entry))
             if heap == NULL:
                 raise MemoryError()
+            # Most memories are told from the best by their text score alone, without a look at them.
+            telling = raw != NULL and subset is None and self.pins[kind] == 0 and w_rel > 0
+            others = w_rec + w_imp + w_cue + w_lay * layer + w_use
             for i in range(count - 1, -1, -1):
                 number = items[i]
+                if full and telling and number < raw_n and raw[number] <= least:
+                    continue
                 doc = &self.docs[number]
                 if not doc.alive:
                     continue
@@ -321,14 +363,17 @@ cdef class Table:
                 if raw != NULL and number < raw_n and raw[number] > 0:
                     rel = raw[number]
                     rel = rel / (1.0 + rel)
-                if full and doc.pinned <= heap[0].pinned and (
-                        doc.pinned < heap[0].pinned
-                        or w_rel * rel + w_rec + w_imp + w_cue + w_lay * layer <= heap[0].score):
-                    continue  # whatever its other signals are
+                if full and doc.pinned <= heap[0].pinned:
+                    if doc.pinned < heap[0].pinned:
+                        continue
+                    most = w_rec * fresh_at_most(<double>(now - doc.ts), pace)
+                    if w_rel * rel + most + w_imp * doc.importance + w_cue + w_lay * layer + w_use <= heap[0].score:
+                        continue  # whatever else it has
                 rec = 1.0 if doc.ts >= now or half_life <= 0 else exp2((<double>(doc.ts - now)) / half_life)
                 cue = self._cue(doc, &wanted, ncues, range_ is not None, range_start, range_end, moments) if ncues else 0.0
-                total = w_rel * rel + w_rec * rec + w_imp * doc.importance + w_cue * cue + w_lay * layer
-                entry.score, entry.relevance, entry.recency, entry.cue = total, rel, rec, cue
+                use = <double>doc.uses / (doc.uses + HALF_USED)
+                total = w_rel * rel + w_rec * rec + w_imp * doc.importance + w_cue * cue + w_lay * layer + w_use * use
+                entry.score, entry.relevance, entry.recency, entry.cue, entry.use = total, rel, rec, cue, use
                 entry.seq, entry.doc, entry.pinned = doc.seq, number, doc.pinned
                 if not full:
                     heap[n] = entry
@@ -337,9 +382,11 @@ cdef class Table:
                     if full:
                         for at in range(n // 2 - 1, -1, -1):
                             sift(heap, n, at)
+                        least = telling_score(heap[0].score, others, w_rel)
                 elif worse(&heap[0], &entry):
                     heap[0] = entry
                     sift(heap, n, 0)
+                    least = telling_score(heap[0].score, others, w_rel)
         finally:
             free(chosen.items)
             free(wanted.items)

@@ -25,9 +25,9 @@ _WEIGHED = frozenset(REASON[name] for name in ("budget_section", "budget_total",
 """The reasons that the budget gives, which has counted whatever it omits."""
 
 
-def filters(found: Gathered) -> list[dict[str, Any]]:
-    """Return how many memories each hard filter excluded."""
-    return [{"kind": kind, "filter": name, "excluded": number} for kind, counts in found.counts.items()
+def filters(found: Gathered) -> list[tuple[str, str, int]]:
+    """Return (kind, filter, number) for each hard filter and the memories it excluded."""
+    return [(kind, name, number) for kind, counts in found.counts.items()
             for name, number in sorted(counts["filtered"].items())]
 
 
@@ -56,7 +56,9 @@ def explanation(packet: Composed, reads: Reads, *, memory_id: str | None = None)
         "budget": {"max_tokens": question.request.budget.max_tokens, "used_tokens": packet.used,
                    "skeleton_tokens": spent.counter.skeleton, "envelope_tokens": packet.envelope_tokens(),
                    "sections": _sections(packet, accounts)},
-        "candidates": rows, "counts": found.counts, "filters": filters(found), "conflicts": found.conflicts}
+        "candidates": rows, "counts": found.counts, "filters": [
+            {"kind": kind, "filter": name, "excluded": number} for kind, name, number in filters(found)],
+        "conflicts": found.conflicts}
 
 
 def _count_uncounted(found: Gathered, counter: Counter, accounts: list[dict[str, Any]]) -> None:
@@ -114,8 +116,10 @@ def _row(packet: Composed, number: int, one: dict[str, Any], rank: int) -> dict[
 
 
 def _signals(values: tuple[float, ...], found: Gathered, kind: str) -> dict[str, dict[str, float]]:
+    """Return each signal's value and weight; use is named only where a policy weighs it."""
     return {name: {"value": round(value, 6), "weight": round(weight, 6)} for name, value, weight
-            in zip(SIGNALS, values, rankings(found.question)[KINDS.index(kind)].weights, strict=True)}
+            in zip(SIGNALS, values, rankings(found.question)[KINDS.index(kind)].weights, strict=True)
+            if weight or name != "use"}
 
 
 def _layer(found: Gathered, kind: str, one: dict[str, Any]) -> str:

@@ -34,16 +34,19 @@ STATUSES: dict[str, tuple[str, ...]] = {
 }
 """Why a memory of a kind is never a candidate, by its status in the table."""
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "event": ("seq", "tokens", "pinned", "line", "session_id", "run_id", "event_id", "ts", "body"),
-    "fact": ("seq", "tokens", "pinned", "body", "fact_id", "version", "fact_key", "status", "valid_from", "valid_to",
-             "updated_at"),
-    "episode": ("seq", "tokens", "pinned", "body", "episode_id", "starts", "ends"),
-    "procedure": ("seq", "tokens", "pinned", "body", "procedure_id", "task_type", "priority", "updated_at"),
-    "insight": ("seq", "tokens", "pinned", "body", "id", "session_id", "run_id", "validation_state", "expires", "ended",
-                "created_at"),
+    "event": ("seq", "tokens", "pinned", "recall_count", "line", "session_id", "run_id", "event_id", "ts", "body"),
+    "fact": ("seq", "tokens", "pinned", "recall_count", "body", "fact_id", "version", "fact_key", "status",
+             "valid_from", "valid_to", "updated_at"),
+    "episode": ("seq", "tokens", "pinned", "recall_count", "body", "episode_id", "starts", "ends"),
+    "procedure": ("seq", "tokens", "pinned", "recall_count", "body", "procedure_id", "task_type", "priority",
+                  "updated_at"),
+    "insight": ("seq", "tokens", "pinned", "recall_count", "body", "id", "session_id", "run_id", "validation_state",
+                "expires", "ended", "created_at"),
 }
 _SEVERAL = -1
 _LINES_CHARS = 1 << 20
+MOST_COUNTED = 10_000
+"""So many counts of tokens at most wait to be stored; the rest is counted again when the index opens again."""
 _LEVELS = {"raw": 0.5, "phase_summary": 0.6, "milestone": 0.8, "theme": 0.7}
 _TYPES = ("hypothesis", "strategy", "pattern")
 """The types of insights in the order of their arrays in a packet."""
@@ -88,7 +91,10 @@ class Lines:
 
 
 class OwnerIndex:
-    """Everything recall needs of one owner's memories but their text; ``revision`` is the newest change it has seen."""
+    """Everything recall needs of one owner's memories but their text; ``revision`` is the newest change it has seen.
+
+    ``counted`` are (kind, seq, tokens) of lines that had to be counted because their rows did not have it.
+    """
 
     def __init__(self, owner: Owner, tokenizer: Tokenizer, language: str) -> None:
         self.owner = owner
@@ -105,6 +111,7 @@ class OwnerIndex:
         self.current: dict[str, set[int]] = {}
         self.cited: dict[str, int] = {}
         self.cites: dict[int, tuple[str, ...]] = {}
+        self.counted: list[tuple[str, int, str]] = []
         self.lines = Lines()
         self.citations = Lines()
         self._stamp = -1
@@ -155,7 +162,8 @@ class OwnerIndex:
     @property
     def nbytes(self) -> int:
         """Bytes held, ids estimated."""
-        return int(self.table.nbytes) + int(self.text.nbytes) + 160 * len(self.ids)
+        text = 0 if self._text is None else int(self._text.nbytes)
+        return int(self.table.nbytes) + text + 160 * len(self.ids)
 
     def doc(self, kind: str, seq: int) -> int | None:
         """Return the document number of a memory."""
@@ -182,6 +190,7 @@ class OwnerIndex:
                 if change.kind in KINDS:
                     touched.setdefault(change.kind, {})[change.seq] = change.op
                 current = max(current, change.revision)
+            self.counted = [one for one in self.counted if one[1] not in touched.get(one[0], ())]
             for kind, ops in touched.items():
                 gone = [seq for seq, op in ops.items() if op == "forget"]
                 for seq in gone:
@@ -226,8 +235,8 @@ class OwnerIndex:
     def _put(self, kind: str, row: tuple[Any, ...], id_: str, text: str, *, value: Any, ts: int, status: int = 0,
              importance: float = 0.5, words: list[str] | None = None, group: str = "", speaker: str = "",
              start: int | None = None, end: int | None = None, folds: bool = True, variant: int = 0) -> int:
-        seq, tokens, pinned, line = row[:4]
-        costs = [self._count_full(tokens, line)] if line else []
+        seq, tokens, pinned, uses, line = row[:5]
+        costs = [self._count_full(kind, seq, tokens, line)] if line else []
         if kind != "event":
             costs += [self.count(short) for _, short in short_forms(kind, value)]
         folded = fold_number(text) if status == 0 and kind != "fact" and folds else 0
@@ -236,7 +245,7 @@ class OwnerIndex:
             KINDS.index(kind), seq=seq, ts=ts, status=status, importance=importance, pinned=bool(pinned),
             start=NEVER if start is None else start, end=ALWAYS if end is None else end, costs=costs,
             group=self._intern([group])[0] if group else -1, cues=self._intern(words or []),
-            fold=folded, variant=variant)
+            fold=folded, variant=variant, uses=uses)
         self.text.add(text if status == 0 else "", session=group if kind == "event" else "", speaker=speaker,
                       dialogue=kind == "event" and status == 0, ts_ms=ts, cost=costs[0][0] if costs else 0,
                       intervals=intervals)
@@ -250,15 +259,18 @@ class OwnerIndex:
         """Count a line as an inner and as a last item of its section."""
         return self._tokenizer.count(line + ",\n"), self._tokenizer.count(line + "\n")
 
-    def _count_full(self, tokens: str | None, line: str) -> tuple[int, int]:
+    def _count_full(self, kind: str, seq: int, tokens: str | None, line: str) -> tuple[int, int]:
         if tokens is not None:
             name, inner, last = tokens.split(":")
             if name == self._tokenizer.name:
                 return int(inner), int(last)
-        return self.count(line)
+        counted = self.count(line)
+        if len(self.counted) < MOST_COUNTED:
+            self.counted.append((kind, seq, f"{self._tokenizer.name}:{counted[0]}:{counted[1]}"))
+        return counted
 
     def _event(self, row: tuple[Any, ...]) -> None:
-        line, session, run, id_, ts, body = row[3:]
+        line, session, run, id_, ts, body = row[4:]
         turn = json.loads(line) if line else {}
         words: list[str] = []
         said = None
@@ -277,7 +289,7 @@ class OwnerIndex:
         self.cited[id_] = _SEVERAL if id_ in self.cited else doc
 
     def _fact(self, row: tuple[Any, ...]) -> None:
-        body, id_, version, key, status, start, end, ts = row[3:]
+        body, id_, version, key, status, start, end, ts = row[4:]
         fact = json.loads(body)
         text = f"{key}: {text_of(fact['value'])}" + (f". {fact['notes']}" if fact.get("notes") else "")
         doc = self._put("fact", row, id_, text, value=fact, ts=ts, status=int(status == "deprecated"),
@@ -291,7 +303,7 @@ class OwnerIndex:
             self.current.setdefault(key, set()).add(doc)
 
     def _episode(self, row: tuple[Any, ...]) -> None:
-        body, id_, start, end = row[3:]
+        body, id_, start, end = row[4:]
         episode = json.loads(body)
         words = [*episode.get("tags", ()), *episode.get("entities", ())]
         text = " ".join([episode["summary"], *episode.get("highlights", ()), *words])
@@ -299,7 +311,7 @@ class OwnerIndex:
                   importance=_LEVELS[episode.get("compression_level", "raw")], start=start, end=end)
 
     def _procedure(self, row: tuple[Any, ...]) -> None:
-        body, id_, task, priority, ts = row[3:]
+        body, id_, task, priority, ts = row[4:]
         procedure = json.loads(body)
         tags = [str(tag) for tag in _tags(procedure.get("applicability", {}))]
         doc = self._put("procedure", row, id_, f"{task}: {text_of(procedure['content'])}", value=procedure, ts=ts,
@@ -308,7 +320,7 @@ class OwnerIndex:
             self.applies[doc] = frozenset(tags)
 
     def _insight(self, row: tuple[Any, ...]) -> None:
-        body, id_, session, run, state, expires, ended, ts = row[3:]
+        body, id_, session, run, state, expires, ended, ts = row[4:]
         insight = json.loads(body)
         status = 2 if ended else 1 if state == "rejected" else 0
         doc = self._put("insight", row, id_, " ".join([insight["statement"], *insight.get("tests_suggested", ())]),
@@ -331,41 +343,65 @@ class IndexCache:
         self._tokenizer = tokenizer
         self._language = language
         self._limit = limit
+        self._sizes: dict[Owner, int] = {}
+        self._last: tuple[int, Owner | None, list[tuple[str, OwnerIndex]]] = (-1, None, [])
+        self.nbytes = 0
 
     def layers(self, scope: Scope, reads: Reads) -> list[tuple[str, OwnerIndex]]:
         """Return the indexes of the scope's layers, fresh as of now: the user's, and wider ones that hold anything."""
-        stamp = reads.stamp()
-        found = [(level, self.get(scope.layer(level), reads, stamp)) for level in SCOPE_LEVELS]
-        return [(level, index) for level, index in found if level == "user" or index.table.live]
+        stamp, owner = reads.stamp(), scope.owner
+        if self._last[:2] != (stamp, owner):
+            found = [(level, self.get(scope.layer(level), reads, stamp)) for level in SCOPE_LEVELS]
+            found = [(level, index) for level, index in found if level == "user" or index.table.live]
+            self._last = (stamp, owner, found)
+        return self._last[2]
 
     def get(self, owner: Owner, reads: Reads, stamp: int) -> OwnerIndex:
         """Return the owner's index, fresh as of the reads' stamp."""
         index = self._open.get(owner)
         if index is None:
             index = OwnerIndex(owner, self._tokenizer(), self._language)
+        before = index.revision
         index.refresh(reads, stamp)
         self._open[owner] = index
         self._open.move_to_end(owner)
+        if index.revision != before:
+            size = index.nbytes
+            self.nbytes += size - self._sizes.get(owner, 0)
+            self._sizes[owner] = size
+            self._shrink()
         return index
+
+    def _shrink(self) -> None:
+        """Drop indexes until the rest fits the limit; the last used one stays."""
+        while len(self._open) > 1 and self.nbytes > self._limit:
+            self.drop(next(iter(self._open)))
+
+    def take_counted(self, most: int) -> tuple[Owner, int, list[tuple[str, int, str]]] | None:
+        """Return some counts that were made for an owner and the revision they hold for, None when there are none."""
+        for owner, index in list(self._open.items()):
+            if index.counted:
+                taken, index.counted = index.counted[:most], index.counted[most:]
+                return owner, index.revision, taken
+        return None
+
+    def recalled(self, owner: Owner, kind: str, seqs: list[int]) -> None:
+        """Count recalls that were stored; those of other processes are known from when an index is opened."""
+        index = self._open.get(owner)
+        if index is not None:
+            for doc in [found for seq in seqs if (found := index.doc(kind, seq)) is not None]:
+                index.table.used(doc)
 
     def is_warm(self, owner: Owner, most: int) -> bool:
         """Tell whether the owner's index is open and holds at most so many memories."""
         index = self._open.get(owner)
         return index is not None and bool(index.table.live <= most)
 
-    def shrink(self) -> None:
-        """Drop indexes until the rest fits the limit; the last used one stays."""
-        while len(self._open) > 1 and self.nbytes > self._limit:
-            self._open.popitem(last=False)
-
     def drop(self, owner: Owner) -> None:
         """Forget the owner's index; it opens again at its next use."""
-        self._open.pop(owner, None)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held by all open indexes."""
-        return sum(index.nbytes for index in self._open.values())
+        if self._open.pop(owner, None) is not None:
+            self.nbytes -= self._sizes.pop(owner, 0)
+            self._last = (-1, None, [])
 
     def facts(self) -> dict[str, int]:
         """Return how many owners and memories are indexed and the bytes held."""

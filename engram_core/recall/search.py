@@ -33,7 +33,7 @@ EXPONENT = 0.4
 _DEFAULT_LIMIT = 20
 _ENVELOPE = 28
 """About what a stored line spends on id, role and time, to guess a text's tokens before it is read."""
-_ONLY_TEXT = (1.0, 0.0, 0.0, 0.0, 0.0)
+_ONLY_TEXT = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 _TEXT_FIELDS = ("quote", "summary", "statement")
 
 

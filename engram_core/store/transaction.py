@@ -121,6 +121,12 @@ class Transaction:
             self._connection.change(sql.recalled(MEMORIES[kind], self._dialect, len(part)), bound(
                 owner, now=self.now_ms, **{f"p{at}": seq for at, seq in enumerate(part)}))
 
+    def counted(self, owner: Owner, revision: int, counts: list[tuple[str, int, str]]) -> None:
+        """Store the tokens of rows as they were at a revision; nothing when the owner has changed since."""
+        if self.select(OWNERS, owner, ("revision",)) == [(revision,)]:
+            for kind, seq, tokens in counts:
+                self.update(MEMORIES[kind], owner, {"tokens": tokens}, where="seq={seq}", seq=seq)
+
     def finish(self) -> None:
         """Write the revisions and the audit trail; the caller commits next."""
         for owner, revision in self._revisions.items():

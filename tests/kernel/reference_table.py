@@ -24,6 +24,7 @@ class Memory:
     group: int = -1
     pinned: bool = False
     cues: list[int] = field(default_factory=list)
+    uses: int = 0
     alive: bool = True
 
     def __post_init__(self) -> None:
@@ -41,7 +42,7 @@ class Asked:
     kind: int
     k: int
     now: int
-    weights: tuple[float, float, float, float, float]
+    weights: tuple[float, float, float, float, float, float]
     half_life: float
     layer: float
     relevance: dict[int, float] | None = None
@@ -98,7 +99,7 @@ class ReferenceTable:
             return "time_window"
         return "task_type" if asked.groups is not None and one.group not in asked.groups else 0
 
-    def signals(self, doc: int, asked: Asked) -> tuple[float, float, float, float, float]:
+    def signals(self, doc: int, asked: Asked) -> tuple[float, float, float, float, float, float]:
         one = self.memories[doc]
         raw = max(0.0, (asked.relevance or {}).get(doc, 0.0))
         recency = 1.0 if one.ts >= asked.now else math.exp2((one.ts - asked.now) / asked.half_life)
@@ -109,7 +110,7 @@ class ReferenceTable:
                 first, last = one.start, one.ended if asked.moments else one.end
             hits += first <= asked.range_[1] and last >= asked.range_[0]
         cue = min(hits, asked.ncues) / asked.ncues if asked.ncues else 0.0
-        return (raw / (1.0 + raw), recency, one.importance, cue, asked.layer)
+        return (raw / (1.0 + raw), recency, one.importance, cue, asked.layer, one.uses / (one.uses + 5))
 
     def score(self, signals: tuple[float, ...], asked: Asked) -> float:
         total = 0.0

@@ -36,6 +36,7 @@ class Pair:
             end=memory.end,
             group=memory.group,
             pinned=memory.pinned,
+            uses=memory.uses,
             cues=memory.cues,
             costs=[(3, 2)],
         )
@@ -92,6 +93,7 @@ def memory(draw: st.DrawFn, seq: int) -> Memory:
         end=end,
         group=draw(st.integers(-1, 2)),
         pinned=draw(st.integers(0, 7)) == 0,
+        uses=draw(st.integers(0, 3)),
         cues=draw(st.lists(st.integers(0, 3), max_size=4)),
     )
 
@@ -107,7 +109,7 @@ def questions(draw: st.DrawFn, pair: Pair) -> tuple[Asked, Any]:
         kind=draw(st.integers(0, 1)),
         k=draw(st.integers(1, 8)),
         now=NOW,
-        weights=(draw(WEIGHTS), draw(WEIGHTS), draw(WEIGHTS), draw(WEIGHTS), draw(WEIGHTS)),
+        weights=(draw(WEIGHTS), draw(WEIGHTS), draw(WEIGHTS), draw(WEIGHTS), draw(WEIGHTS), draw(WEIGHTS)),
         half_life=draw(st.sampled_from([1.0, 30.0, 1000.0])),
         layer=draw(st.sampled_from([1.0, 0.5, 0.25])),
         cues=cues,
@@ -190,7 +192,7 @@ def filled(count: int, **more: Any) -> Table:
 
 
 def chosen(table: Table, k: int, **more: Any) -> list[int]:
-    return list(table.select(0, k, now=NOW, weights=(1, 0.5, 0.5, 0.5, 0), half_life=10.0, layer=1.0, **more).docs)
+    return list(table.select(0, k, now=NOW, weights=(1, 0.5, 0.5, 0.5, 0, 0), half_life=10.0, layer=1.0, **more).docs)
 
 
 def test_of_equal_memories_the_newer_come_first() -> None:
@@ -217,7 +219,7 @@ def test_a_pinned_memory_is_chosen_however_old() -> None:
 def test_a_cue_named_twice_counts_once() -> None:
     table = Table()
     table.add(0, seq=1, ts=NOW, status=0, importance=0, cues=[7, 7])
-    found = table.select(0, 1, now=NOW, weights=(0, 0, 0, 1, 0), half_life=1.0, layer=1.0, cues=[7, 8], ncues=2)
+    found = table.select(0, 1, now=NOW, weights=(0, 0, 0, 1, 0, 0), half_life=1.0, layer=1.0, cues=[7, 8], ncues=2)
     assert found.signals[0][SIGNALS.index("cues")] == 0.5
 
 

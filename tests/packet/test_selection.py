@@ -217,6 +217,29 @@ def test_scores_are_the_sum_of_their_signals_and_stay_comparable_without_words()
         assert sum(one["weight"] for one in row["signals"].values()) == pytest.approx(1.9)
 
 
+def test_what_was_recalled_often_scores_more_only_where_the_policy_weighs_it() -> None:
+    world = World()
+    fact(world, "tea", "green")
+    for _ in range(5):
+        world.packet({"purpose": "planner", "query": "tea"})
+        while world.engine.after_commit():
+            pass
+    fact(world, "tea2", "black")
+    plain = rows(world, query="tea")
+    assert "use" not in plain["f-tea-green"]["signals"]
+    weighed = {"purposes": {"planner": {"weights": {"fact": {"use": 0.5}}}}}
+    for _ in range(2):  # kept up to date, and made afresh from the store
+        found = rows(world, query="tea", policy=weighed)
+        often, never = found["f-tea-green"], found["f-tea2-black"]
+        assert often["signals"]["use"]["value"] == 0.5 and never["signals"]["use"]["value"] == 0.0
+        gained = often["score"] - never["score"] - 0.5 * often["signals"]["use"]["weight"]
+        others = [name for name in often["signals"] if name != "use"]
+        assert gained == pytest.approx(sum(
+            one["signals"][name]["value"] * one["signals"][name]["weight"] * sign
+            for one, sign in ((often, 1), (never, -1)) for name in others), abs=1e-5)
+        world.forget_index()
+
+
 def test_the_state_asks_when_nobody_does() -> None:
     world = World()
     fact(world, "toaster", "broken")
