@@ -105,9 +105,8 @@ CLOSING = "</memory>\n"
 HEADINGS: Mapping[str, str] = {
     "preferences": "Preferences", "facts": "Facts", "procedures": "Procedures", "working_state": "State",
     "open_loops": "Open loops", "rolling_summary": "Summary", "key_quotes": "Quotes", "episodes": "Episodes",
-    "conversation_window": "Conversation", "last_tool_evidence": "Tool evidence", "insights": "Insights",
-    "citations": "Sources"}
-"""The sections of the text formats with their headings."""
+    "conversation_window": "Conversation", "last_tool_evidence": "Tool evidence", "insights": "Insights"}
+"""The sections of the text formats with their headings; no citations, for nothing there names what it cites."""
 STABLE = ("preferences", "facts", "procedures")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_]|[ -/]+[0-~])?")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -191,13 +190,8 @@ def _field(item: Sequence[Any], mark: str) -> str:
     return f"{mark}{name}{mark}: " + ("; ".join(map(_value, value)) if type(value) is list else _value(value))
 
 
-def _citation(item: Mapping[str, Any], mark: str) -> str:
-    return f"{_when(item)}{mark}{item['id']}{mark}: {item['summary']}"
-
-
 _TEXT: Mapping[str, Any] = {
     "working_state": _field, "rolling_summary": _plain, "key_quotes": _quote, "conversation_window": _quote,
     "open_loops": _plain, "last_tool_evidence": _evidence, "facts": _fact, "preferences": _fact,
     "procedures": _procedure, "episodes": _episode, "hypotheses": _insight, "strategy_sketches": _insight,
-    "patterns": _insight,
-    "citations": _citation}
+    "patterns": _insight}

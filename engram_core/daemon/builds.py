@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from engram_core.store.packed import pack
 from engram_core.store.reads import NEWEST_BUILD
 from engram_core.store.tables import BUILDS, CHANGES
 from engram_core.values import dump_json
@@ -123,7 +124,8 @@ def _recalled(packet: Composed) -> dict[tuple[str, Owner], list[int]]:
 def store_build(tx: Transaction, scope: Scope, build_id: str, packet: str, account: str, keep: int, *, at: int,
                 recalled: dict[tuple[str, Owner], list[int]]) -> None:
     """Write a build, drop the run's oldest beyond ``keep``, and count the recalls."""
-    tx.upsert(BUILDS, scope, {"build_id": build_id, "packet": packet, "explanation": account, "at": at})
+    tx.upsert(BUILDS, scope, {"build_id": build_id, "packet": pack(packet), "explanation": pack(account),
+                               "at": at})
     old = tx.select(BUILDS, scope, ("at", "build_id"), level="run", order=NEWEST_BUILD, limit=keep + 1)
     if len(old) > keep:
         tx.delete(BUILDS, scope, level="run", where="at < {at} OR build_id={gone}", at=old[keep][0],

@@ -14,40 +14,12 @@ from libc.string cimport memset
 import array
 
 from engram_core.kernel.fit cimport Fit
-from engram_core.kernel.jsontext cimport JsonText
 from engram_core.kernel.table cimport Doc, Entry, Selection
 
 DEF FORMS = 4
 DEF POWERS = 512
 PINNED_RANK = 1000000.0
 cdef double PINNED = PINNED_RANK
-
-cdef struct Cand:
-    double score
-    double rank
-    double relevance
-    double recency
-    double importance
-    double cue
-    double layer_value
-    double use
-    int64_t seq
-    uint64_t fold
-    int32_t doc            # -1 for a part of the state
-    int32_t layer
-    int32_t kind
-    int32_t array          # where in the packet it goes
-    int32_t section        # the part of the budget that pays for it
-    int32_t reason
-    int32_t place          # its place among its kind, from 1
-    int32_t miss
-    int32_t kept           # the kept form, -1 when omitted
-    int32_t shortest
-    int32_t lead           # 1 + the candidate it goes with, 0 when it goes alone
-    int32_t cost[8]
-    uint8_t forms
-    uint8_t pinned
-    uint8_t whole
 
 cdef struct Ranked:
     double rank
@@ -99,27 +71,11 @@ cdef inline bint _enter(uint64_t* folds, Py_ssize_t room, uint64_t fold) noexcep
     return True
 
 
-cdef inline bint ahead(Cand* a, Cand* b) noexcept nogil:
-    """Tell whether a is shown before b, which has the smaller number: parts of the state keep their order."""
-    if a.doc < 0 or b.doc < 0:
-        return False
-    return a.pinned > b.pinned if a.pinned != b.pinned else a.score > b.score
-
-
 cdef class Pool:
     """Candidates by number.
 
     ``ids`` holds, for each layer, the callers' ids by document number; ``sections`` the section of each array.
     """
-
-    cdef Cand* items
-    cdef readonly Py_ssize_t n
-    cdef Py_ssize_t room
-    cdef list ids
-    cdef list own
-    cdef bytes sections
-    cdef int32_t* order    # the active candidates in rank order, -1 of them when they must be sorted anew
-    cdef Py_ssize_t ordered
 
     def __cinit__(self, list ids, bytes sections):
         self.items, self.order = NULL, NULL
@@ -430,109 +386,6 @@ cdef class Pool:
         cdef Cand* one = self._item(number)
         return one.kind, one.array, one.layer, one.doc, one.seq, one.kept
 
-    def lines(self, list numbers, list books, dict found):
-        """Look the lines of ranked candidates up in each layer's ``books``, by document number.
-
-        Puts into ``found``, by number, what is there and returns the numbers of what is not.
-        """
-        cdef Cand* one
-        cdef list missing = []
-        for number in numbers:
-            if number in found:
-                continue
-            one = self._item(number)
-            line = (<dict>books[one.layer]).get(one.doc)
-            if line is None:
-                missing.append(number)
-            else:
-                found[number] = line
-        return missing
-
-    def shown(self, list kept):
-        """Return (array, numbers) for each array that has something.
-
-        Parts of the state are in the order they came, all else is pinned first and then by score.
-        """
-        cdef Py_ssize_t i, j, n = len(kept), size
-        cdef int32_t[32] sizes
-        cdef int32_t array, number
-        cdef int32_t* numbers
-        cdef list found = []
-        memset(sizes, 0, sizeof(sizes))
-        numbers = <int32_t*>malloc(max(1, n) * sizeof(int32_t))
-        if numbers == NULL:
-            raise MemoryError()
-        try:
-            for i in range(n):
-                numbers[i] = kept[i]
-                sizes[self._item(numbers[i]).array & 31] += 1
-            for array in range(32):
-                if not sizes[array]:
-                    continue
-                size = 0
-                for i in range(n):  # those of this array, moved to the front and kept in their order there
-                    if self.items[numbers[i]].array == array:
-                        number = numbers[i]
-                        for j in range(i, size, -1):
-                            numbers[j] = numbers[j - 1]
-                        numbers[size] = number
-                        size += 1
-                self._arrange(numbers, size)
-                found.append((array, [numbers[i] for i in range(size)]))
-                for i in range(size, n):
-                    numbers[i - size] = numbers[i]
-                n -= size
-        finally:
-            free(numbers)
-        return found
-
-    def tokens(self, list numbers):
-        """Return the tokens of some candidates in the form they are kept in, when they are shown in this order."""
-        cdef Cand* one
-        cdef long long tokens = 0
-        cdef Py_ssize_t i, n = len(numbers)
-        for i in range(n):
-            one = self._item(numbers[i])
-            tokens += one.cost[2 * max(0, one.kept) + (i == n - 1)]
-        return tokens
-
-    cdef void _arrange(self, int32_t* numbers, Py_ssize_t n) noexcept:
-        """Sort by number, which is the order of scores but for joined candidates, and then by what is shown first."""
-        cdef Py_ssize_t i, j
-        cdef int32_t number
-        for i in range(1, n):
-            number = numbers[i]
-            j = i
-            while j and numbers[j - 1] > number:
-                numbers[j] = numbers[j - 1]
-                j -= 1
-            numbers[j] = number
-        for i in range(1, n):
-            number = numbers[i]
-            j = i
-            while j and ahead(&self.items[number], &self.items[numbers[j - 1]]):
-                numbers[j] = numbers[j - 1]
-                j -= 1
-            numbers[j] = number
-
-    def shortened(self, list kept):
-        """Return (number, form) of those that are not kept in full."""
-        return [(number, self._item(number).kept) for number in kept if self._item(number).kept > 0]
-
-    def docs(self, list numbers):
-        """Return (layer, document number) of the ranked ones among some candidates."""
-        cdef Cand* one
-        cdef list found = []
-        for number in numbers:
-            one = self._item(number)
-            if one.doc >= 0:
-                found.append((one.layer, one.doc))
-        return found
-
-    def ids_of(self, list numbers, set kinds):
-        """Return the ids of those of some kinds among some candidates."""
-        return {self.id(number) for number in numbers if self._item(number).kind in kinds}
-
     def account(self, Py_ssize_t number):
         """Return everything about a candidate for its explanation, as a dict."""
         cdef Cand* one = self._item(number)
@@ -541,45 +394,3 @@ cdef class Pool:
                 "place": one.place, "miss": one.miss, "shortest": one.shortest, "lead": one.lead - 1,
                 "signals": (one.relevance, one.recency, one.importance, one.cue, one.layer_value, one.use),
                 "costs": [(one.cost[2 * i], one.cost[2 * i + 1]) for i in range(one.forms)]}
-
-    def selected(self, list numbers, list sections):
-        """Return id, section and score of some candidates as one JSON text; ``sections`` are their names."""
-        cdef JsonText out = JsonText()
-        cdef Cand* one
-        for number in numbers:
-            one = self._item(number)
-            out.raw(',{"id":' if out.n else '{"id":')
-            out.quoted(self._id(one))
-            out.raw(',"section":"')
-            out.raw(<str>sections[one.section])
-            out.raw('","score":')
-            out.places(one.score)
-            out.raw("}")
-        return out.text()
-
-    def omissions(self, list heads, list tails):
-        """Return the omitted as one JSON text; ``heads`` by section and ``tails`` by reason enclose each id."""
-        cdef Py_ssize_t i
-        cdef Cand* one
-        cdef JsonText out = JsonText()
-        for i in range(self.n):
-            one = &self.items[i]
-            if one.kept < 0:
-                if out.n:
-                    out.raw(",")
-                out.raw(<str>heads[one.section])
-                out.quoted(self._id(one))
-                out.raw(<str>tails[one.reason])
-        return out.text()
-
-    def left_out(self):
-        """Return (section, reason, number of candidates) for all that was omitted."""
-        cdef Py_ssize_t i
-        cdef int counts[16][32]
-        cdef int section, reason
-        memset(counts, 0, sizeof(counts))
-        for i in range(self.n):
-            if self.items[i].kept < 0:
-                counts[self.items[i].section & 15][self.items[i].reason & 31] += 1
-        return [(section, reason, counts[section][reason]) for section in range(16) for reason in range(32)
-                if counts[section][reason]]

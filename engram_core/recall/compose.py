@@ -12,6 +12,7 @@ from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Any
 
 from engram_core import layout
+from engram_core.kernel import shown
 from engram_core.recall.account import filters
 from engram_core.recall.budget import UNLIMITED, Spent
 from engram_core.recall.candidates import ARRAY, ARRAYS, KIND, REASONS, SECTION_OF_ARRAY, SECTIONS
@@ -70,9 +71,8 @@ class Composed:
         if self.summary != '""':
             sections["rolling_summary"] = [layout.text_item("rolling_summary", json.loads(self.summary), form)]
         for name, lines in self.arrays.items():
-            if name != "citations":
-                items = [layout.text_item(name, json.loads(one), form) for line in lines for one in line.split(",\n")]
-                sections.setdefault(layout.SECTION_OF[name], []).extend(items)
+            items = [layout.text_item(name, json.loads(one), form) for line in lines for one in line.split(",\n")]
+            sections.setdefault(layout.SECTION_OF[name], []).extend(items)
         rules = self.found.question.purpose.sections
         order = sorted(layout.HEADINGS, key=lambda name: rules[name].order if name in rules else 0)
         return layout.text_document({name: sections[name] for name in order if name in sections}, form)
@@ -92,12 +92,12 @@ class Composed:
     def report_json(self) -> str:
         """Write how the budget was spent."""
         pool = self.found.pool
-        degradations = [self._degradation(number, form) for number, form in pool.shortened(self.led)]
+        degradations = [self._degradation(number, form) for number, form in shown.shortened(pool, self.led)]
         budget = self.found.question.request.budget.max_tokens
         return (f'{{"max_tokens":{budget},"used_tokens":{self.used},"used_tokens_est":{self.used},'
                 f'"section_usage":{_numbers(self.usage)},'
                 f'"degradations":{dump_json(degradations) if degradations else "[]"},'
-                f'"omissions":[{pool.omissions(_HEADS, _TAILS)}]}}')
+                f'"omissions":[{shown.omissions(pool, _HEADS, _TAILS)}]}}')
 
     def _degradation(self, number: int, form: int) -> dict[str, Any]:
         account = self.found.pool.account(number)
@@ -119,15 +119,16 @@ class Composed:
         """Write the short account of why; the whole one is stored under the build_id."""
         found, question = self.found, self.found.question
         omitted: dict[str, dict[str, int]] = {}
-        for section, reason, number in found.pool.left_out():
+        for section, reason, number in shown.left_out(found.pool):
             omitted.setdefault(SECTIONS[section], {})[REASONS[reason]] = number
         left_out = ",".join([f'"{section}":{_numbers(reasons)}' for section, reasons in omitted.items()])
         counts = {kind: counts["candidates"] for kind, counts in found.counts.items()}
         excluded = ",".join([f'{{"kind":"{kind}","filter":"{name}","excluded":{number}}}'
                              for kind, name, number in filters(found)])
         return (f'{{"policy_id":{quoted(question.request.policy_id)},'
-                f'"selected":[{found.pool.selected(self.kept, _SECTIONS)}],"candidate_counts":{_numbers(counts)},'
-                f'{_limits(question.policy)},"determinism":{{"order":"score, then id","now":"{self.generated}"}},'
+                f'"selected":[{shown.selected(found.pool, self.kept, _SECTIONS)}],'
+                f'"candidate_counts":{_numbers(counts)},{_limits(question.policy)},'
+                f'"determinism":{{"order":"score, then id","now":"{self.generated}"}},'
                 f'"omitted":{{{left_out}}},"filters":[{excluded}],'
                 f'"conflicts":{dump_json(found.conflicts) if found.conflicts else "[]"}}}')
 
@@ -163,12 +164,12 @@ def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str) -> Compo
     packet.led = [number for number in spent.kept if number in found.lines]
     packet.kept = packet.led if not found.units else [one for number in packet.led
                                                       for one in found.units.get(number, (number,))]
-    said = {number: forms_of(found, number)[form][1] for number, form in found.pool.shortened(packet.led)}
+    said = {number: forms_of(found, number)[form][1] for number, form in shown.shortened(found.pool, packet.led)}
     if found.units:
         said = {**{number: forms_of(found, number)[0][1] for number in packet.led if number in found.units}, **said}
     counter = spent.counter
     packet.used = counter.empty[packet.allows()] + (counter.wrapper if packet.led else 0)
-    for array, numbers in found.pool.shown(packet.led):
+    for array, numbers in shown.arranged(found.pool, packet.led):
         if array == _WINDOW:
             numbers.reverse()  # the newest was found first
         elif found.question.still:
@@ -178,7 +179,7 @@ def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str) -> Compo
         else:
             lines = [found.lines[number] for number in numbers]
         _place(packet, ARRAYS[array], lines)
-        section, tokens = SECTIONS[SECTION_OF_ARRAY[array]], found.pool.tokens(numbers)
+        section, tokens = SECTIONS[SECTION_OF_ARRAY[array]], shown.tokens(found.pool, numbers)
         if section not in packet.usage:
             packet.usage[section] = 0
             tokens += counter.heading(section)
@@ -215,11 +216,11 @@ def _cite(packet: Composed, reads: Reads) -> None:
     most = 1000 if rule is None or rule.max_items is None else min(1000, rule.max_items)
     if (rule is not None and not rule.show) or room < _CITE_TOKENS or most == 0:
         return
-    shown = found.pool.ids_of(packet.kept, _QUOTING)
+    quoted_ids = shown.ids_of(found.pool, packet.kept, _QUOTING)
     wanted: dict[str, None] = {}
-    for layer, doc in found.pool.docs(packet.kept):  # in rank order, as they were filled
+    for layer, doc in shown.docs(found.pool, packet.kept):  # in rank order, as they were filled
         for id_ in found.layers[layer][1].cites.get(doc, ()):
-            if id_ not in shown:
+            if id_ not in quoted_ids:
                 wanted[id_] = None
     ids = list(wanted)[: min(room // _CITE_TOKENS, 1000)]
     if not ids:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from engram_core.kernel import shown
 from engram_core.recall.candidates import REASON
 from engram_core.recall.forms import QUOTE_TOKENS, quote_sentences
 from engram_core.recall.gather import Gathered
@@ -34,7 +35,7 @@ def read_lines(numbers: list[int], reads: Reads, found: Gathered) -> None:
     """Fetch the lines of ranked candidates; one that was forgotten meanwhile is dropped."""
     if found.units:
         numbers = [one for number in numbers if number not in found.forms for one in found.units.get(number, (number,))]
-    missing = found.pool.lines(numbers, [index.lines.held for _, index in found.layers], found.lines)
+    missing = shown.lines(found.pool, numbers, [index.lines.held for _, index in found.layers], found.lines)
     if missing:
         _read_missing(missing, reads, found)
     for number in numbers if found.units else ():

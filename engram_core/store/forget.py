@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engram_core.errors import BadInput
 from engram_core.scope import SCOPE_LEVELS, Scope
+from engram_core.store.packed import unpack
 from engram_core.store.tables import BUILDS, EVENTS, ID_COLUMN, MEMORIES, SHORT_TERMS, WORKING_STATES, Table
 from engram_core.values import dump_json, parse_time
 
@@ -164,7 +165,7 @@ class Deletion:
                 continue
             texts = self._tx.select(BUILDS, Scope(*key[:5]), ("packet", "explanation"), level="run",
                                     where="build_id={build_id}", build_id=key[5])[0]
-            if any(_names(text, needles) for text in texts):
+            if any(_names(unpack(text), needles) for text in texts):
                 found.add(key)
         return found
 

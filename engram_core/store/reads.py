@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core.scope import SCOPE_FIELDS, Scope
 from engram_core.store import statements as sql
+from engram_core.store.packed import unpack
 from engram_core.store.tables import (
     BUILDS,
     CHANGES,
@@ -121,17 +122,17 @@ class Reads:
         text = sql.select(EVENTS, self._dialect, ("seq", "session_id", "run_id", "body", *_KEPT), level=level,
                           where=" AND ".join(where), order="ts DESC, seq DESC" if newest else "seq", limit=True)
         values = bound(scope, limit=min(limit or INT_MAX, INT_MAX - 1) + 1, start=start, end=end, after=after_seq)
-        rows, more = self._fitting(text, values, limit, body=3)
+        rows, more = self._fitting(self._connection.stream(text, values), limit, body=3)
         if newest:
             rows.reverse()
         events = [self._event(scope, row) for row in rows]
         return events, events[-1]["seq"] if more and not newest else None
 
-    def _fitting(self, text: str, values: dict[str, Any], limit: int | None, *, body: int) -> tuple[list[Any], bool]:
+    def _fitting(self, found: Iterable[tuple[Any, ...]], limit: int | None, *, body: int) -> tuple[list[Any], bool]:
         """Return the first rows that fit a reply, at least one, and whether there are more."""
         rows: list[Any] = []
         size = 0
-        for row in self._connection.stream(text, values):
+        for row in found:
             size += len(row[body]) + _ROW_BYTES
             if rows and (size > REPLY_BYTES or len(rows) == limit):
                 self.rows_read += len(rows)
@@ -240,7 +241,8 @@ class Reads:
     def builds(self, scope: Scope, limit: int | None) -> list[str]:
         """Return the run's newest packets as JSON, in time order."""
         text = sql.select(BUILDS, self._dialect, ("packet",), level="run", order=NEWEST_BUILD, limit=True)
-        rows, _ = self._fitting(text, bound(scope, limit=limit or INT_MAX), limit, body=0)
+        stored = self._connection.stream(text, bound(scope, limit=limit or INT_MAX))
+        rows, _ = self._fitting(((unpack(row[0]),) for row in stored), limit, body=0)
         return [row[0] for row in reversed(rows)]
 
     def explanation(self, scope: Scope, build_id: str | None) -> str | None:
@@ -248,7 +250,7 @@ class Reads:
         where = "explanation <> ''" if build_id is None else "explanation <> '' AND build_id={build_id}"
         rows = self._select(BUILDS, scope, ("explanation",), level="run", order=NEWEST_BUILD, limit=1, where=where,
                             build_id=build_id)
-        return rows[0][0] if rows else None
+        return unpack(rows[0][0]) if rows else None
 
     def source_events(self, scope: Scope, ids: list[str]) -> dict[str, tuple[str, int]]:
         """Resolve event ids cited by memories to (line or body, ts).

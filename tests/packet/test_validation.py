@@ -45,7 +45,7 @@ def refused(request: Any, **params: Any) -> EngramError:
         ({"policy_id": "defualt"}, BadInput, ["policy_id is 'defualt'", "default", "did you mean default"]),
         ({"policy_id": "../secret"}, BadInput, ["policy_id is '../secret'"]),
         ({"policy": {"max_fact": 3}}, BadInput, ["max_fact", "did you mean max_facts"]),
-        ({"policy": {"purposes": {"planner": {"weights": {"fact": {"use": 0.5}}}}}}, BadInput, ["use"]),
+        ({"policy": {"purposes": {"planner": {"weights": {"fact": {"usage": 0.5}}}}}}, BadInput, ["usage"]),
         ({"policy": {"max_facts": -3}}, BadInput, ["policy.max_facts", "-3", "from 0 to"]),
         ({"policy": {"max_facts": "many"}}, BadInput, ["policy.max_facts", "'many'", "whole number"]),
         (
