@@ -228,17 +228,12 @@ def _fits(field: Field, value: Any) -> bool:
 def _check_patterns(patterns: dict[str, str], where: str) -> None:
     if not patterns:
         return
-    import re  # late: only who adds patterns pays for it
+    from engram_core.patterns import problem  # late: only who adds patterns pays for it
 
     for name, pattern in patterns.items():
-        try:
-            compiled = re.compile(pattern)
-        except re.error as exc:
-            raise ConfigError(f"{where}: redact.patterns.{name} is {_shown(pattern)}, which is no regular "
-                              f"expression: {exc}", hint="correct or remove it") from exc
-        if compiled.match(""):
-            raise ConfigError(f"{where}: redact.patterns.{name} is {_shown(pattern)}, which matches the "
-                              "empty text", hint="make it match at least one character")
+        found = problem(pattern)
+        if found:
+            raise ConfigError(f"{where}: redact.patterns.{name} is {_shown(pattern)}, which {found[0]}", hint=found[1])
 
 
 def _from_text(field: Field, text: str) -> Any:

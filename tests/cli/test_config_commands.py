@@ -89,6 +89,7 @@ def test_a_link_to_the_file_stays_a_link(engram: Person, config: Path) -> None:
     (("set", "packet.max_token", "5"), "did you mean packet.max_tokens?"),
     (("set", "store.durability", "ful"), "did you mean full?"),
     (("set", "redact.patterns.x", "("), "no regular expression"),
+    (("set", "redact.patterns.x", r"x(\w+\s?)*$"), "give each repeat an upper limit, as in [a-z]{1,64}"),
     (("get", "nope"), "unknown setting"),
     (("show", "nope"), "unknown setting"),
 ])

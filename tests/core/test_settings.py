@@ -94,6 +94,7 @@ def test_a_named_file_replaces_the_users_and_must_exist(home: Path) -> None:
     ("[redact]\nenabled = 1\n", "redact.enabled is 1, but must be true or false"),
     ("[redact.patterns]\nx = '('\n", r"redact.patterns.x is '\(', which is no regular expression"),
     ("[redact.patterns]\nx = 'a*'\n", "which matches the empty text"),
+    ("[redact.patterns]\nx = '(a+)+b'\n", r"redact.patterns.x is '\(a\+\)\+b', which could search a text for ever"),
     ("[redact.patterns]\nx = 5\n", "a table of name = regular expression"),
     ("[packet\n", "is not TOML: .*line 1"),
 ])

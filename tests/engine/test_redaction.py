@@ -72,7 +72,7 @@ def test_it_can_be_turned_off(make: Callable[..., Asked]) -> None:
 
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_patterns_do_not_disturb_each_other(make: Callable[..., Asked], name: str) -> None:
-    memory = make(redact__patterns={"a": r"(?i)(x)y\1", "b": r"(?P<p0>z+)\b"})
+    memory = make(redact__patterns={"a": r"(?i)(x)y\1", "b": r"\b(?P<p0>z+)\b"})
     text = {"a": "XyX", "b": "zzz"}[name]
     assert memory.event(f"see {text} {KEY}")["redacted"] == 2
     assert memory.read("list_events")["events"][0]["payload"] == f"see [redacted:{name}] [redacted:github-token]"
