@@ -44,6 +44,7 @@ _EVENT_TEXTS = ("payload", "tags", "entities")
 def _event(engine: Engine, value: Any, params: Params) -> tuple[Event, int]:
     count = 0
     if type(value) is dict:
+        engine.redactor.check_ids(value, "event")
         if "cwd" in params:
             value = {**value, "scope": engine.scope_ids(value.get("scope"), params)}
         for name in _EVENT_TEXTS:
@@ -91,8 +92,8 @@ def append_events(engine: Engine, params: Params) -> Run:
     return run
 
 
-def _redacted(engine: Engine, value: Any) -> tuple[Any, int]:
-    return engine.redactor.memory(value)
+def _redacted(engine: Engine, value: Any, field: str) -> tuple[Any, int]:
+    return engine.redactor.memory(value, field)
 
 
 def patch_working_state(engine: Engine, params: Params) -> Run:
@@ -100,7 +101,7 @@ def patch_working_state(engine: Engine, params: Params) -> Run:
     from engram_core.models import WorkingState, build
 
     scope = engine.scope(params)
-    patch, redacted = _redacted(engine, params["patch"])
+    patch, redacted = _redacted(engine, params["patch"], "patch")
     build(WorkingState, patch, "patch")
     merge, more = engine.redactor.value(params.get("merge_slots") or {})
     if type(merge) is not dict:
@@ -139,7 +140,7 @@ def update_stm(engine: Engine, params: Params) -> Run:
     from engram_core.models import ShortTerm, build
 
     scope = engine.scope(params)
-    value, redacted = _redacted(engine, params["stm_state"])
+    value, redacted = _redacted(engine, params["stm_state"], "stm_state")
     body = dump_json(build(ShortTerm, value, "stm_state").model_dump(mode="json", exclude_none=True))
 
     def run(tx: Transaction) -> Any:
@@ -158,7 +159,7 @@ def upsert_fact(engine: Engine, params: Params) -> Run:
     how = params.get("on_conflict", "supersede")
     if how not in ("supersede", "dispute"):
         raise BadInput(f"on_conflict is {show(how)}; allowed are supersede, dispute")
-    value, redacted = _redacted(engine, params["fact"])
+    value, redacted = _redacted(engine, params["fact"], "fact")
     fact = build(Fact, value, "fact", keep=True)
     given = frozenset(value)
 
@@ -174,7 +175,7 @@ def append_episode(engine: Engine, params: Params) -> Run:
     from engram_core.models import Episode, build
 
     scope = engine.scope(params)
-    value, redacted = _redacted(engine, params["episode"])
+    value, redacted = _redacted(engine, params["episode"], "episode")
     if type(value) is dict and value.get("episode_id") is None:
         value = {**value, "episode_id": new_id("ep_", engine.now_ms())}
     episode = build(Episode, value, "episode", keep=True)
@@ -187,7 +188,7 @@ def upsert_procedure(engine: Engine, params: Params) -> Run:
     from engram_core.models import Procedure, build
 
     scope = engine.scope(params)
-    value, redacted = _redacted(engine, params["procedure"])
+    value, redacted = _redacted(engine, params["procedure"], "procedure")
     if type(value) is dict and value.get("procedure_id") is None:
         value = {**value, "procedure_id": new_id("p_", engine.now_ms())}
     procedure = build(Procedure, value, "procedure", keep=True)
@@ -200,7 +201,7 @@ def append_insight(engine: Engine, params: Params) -> Run:
     from engram_core.models import Insight, build
 
     scope = engine.scope(params)
-    value, redacted = _redacted(engine, params["insight"])
+    value, redacted = _redacted(engine, params["insight"], "insight")
     if type(value) is dict and value.get("id") is None:
         value = {**value, "id": new_id("in_", engine.now_ms())}
     insight = build(Insight, value, "insight", keep=True)
@@ -214,8 +215,8 @@ _PATCHED = ("validation_state", "confidence", "statement", "tests_suggested", "e
 def update_insight(engine: Engine, params: Params) -> Run:
     """Change an insight, or promote a validated one into the memory given as ``promoted``."""
     scope, id_, kind = engine.scope(params), check_id("id", params["id"]), params.get("promote")
-    patch, redacted = _redacted(engine, params.get("patch") or {})
-    given, more = _redacted(engine, params.get("promoted") or {})
+    patch, redacted = _redacted(engine, params.get("patch") or {}, "patch")
+    given, more = _redacted(engine, params.get("promoted") or {}, "promoted")
     if type(patch) is not dict:
         raise BadInput(f"patch is {show(patch)}; allowed is an object with {', '.join(_PATCHED)}")
     for key in patch:
@@ -297,7 +298,10 @@ def write_context_build(engine: Engine, params: Params) -> Run:
     from engram_core.daemon.builds import store_build
 
     scope = engine.scope(params)
-    packet, redacted = engine.redactor.value(params["packet"])
+    packet, redacted = params["packet"], 0
+    if type(packet) is dict:
+        engine.redactor.check_ids(packet.get("meta"), "packet.meta")
+        packet, redacted = engine.redactor.value(packet)
     if type(packet) is not dict or type(packet.get("meta")) is not dict:
         raise BadInput(f"packet is {show(packet)}; allowed is a memory packet, an object with its meta")
     given = packet["meta"].get("build_id")
