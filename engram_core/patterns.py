@@ -147,7 +147,7 @@ class _Reader:
             once = self.read(body, _Then(0, _ALL, True), again)
             if once.sure:
                 raise _Slow("it repeats without an upper limit what may be empty")
-            return _Then((least + 1) * once.steps + then.steps, once.first if least else _ALL, not least)
+            then, most = _Then(once.steps + then.steps, _ALL, True), least
         found = then
         for left in range(most, 0, -1):
             found = self.read(body, found, again if left > 1 else before)

@@ -1,8 +1,8 @@
 """Keep secrets out of the store: patterns of well-known keys and tokens are replaced before anything is written.
 
 Driven by the writing handlers; the count of replacements goes into the reply. In an id or a key a secret is refused
-instead: replaced, it would name another memory, and two of them the same one. There the patterns of the configuration do
-not count, because an id that Engram makes may hold six digits by chance.
+instead: replaced, it would name another memory, and two of them the same one. There the patterns of the
+configuration do not count, because an id that Engram makes may hold six digits by chance.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ FAST = [
 ]
 SLOW = [
     r"(a+)+b", r"(a|a)*b", r"x(\w+\s?)*$", r"([a-zA-Z]+)*x", r"(x+x+)+y", r"(?:a?){30}a{30}", r"a{0,1000}a{0,1000}b",
-    r"\w+@corp", r".*secret", r"[^a]*a", r"(?=.*x)y", r"-+\b", r"(?<![a-z])[a-z]+x", r"x(a*)*", r"(a)?(?(1)b|c)d",
+    r"\w+@corp", r".*secret", r"[^a]*a", r"(?=.*x)y", r"-+\b", r"(?<![a-z])[a-z]+x", r"x(a*)*", r"(?:\W++\W?){5,}", r"(a)?(?(1)b|c)d",
     r"(?:" * 300 + "a" + ")" * 300 + "*b",
 ]
 ATOMS = st.sampled_from(["a", "b", "[ab]", "[^a]", ".", r"\w", r"\W", r"\b", "-"])
