@@ -12,6 +12,7 @@ import typer
 
 from engram_cli.call import Call
 from engram_cli.commands import admin
+from engram_cli.errors import report
 from engram_cli.options import command, family
 from engram_core.errors import AccessDenied, ConfigError, DeadlineExceeded, NoDaemon, NotFound, UsageError
 
@@ -34,7 +35,8 @@ def run(
     """Run the daemon in the foreground, as a service manager does; the log goes to stderr."""
     from engram_core.daemon.process import run as serve
 
-    return serve(socket=socket, database=database, config=config, log_level=log_level)
+    return serve(socket=socket, database=database, config=config, log_level=log_level,
+                 tell=lambda error: report(error, as_json=call.out.json))
 
 
 @command(app, "start", scope=False, example="engram daemon start")

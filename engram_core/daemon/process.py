@@ -20,6 +20,7 @@ from engram_core.errors import Busy, EngramError, InternalError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
     from typing import Any
 
     from engram_core.daemon.endpoint import Bound
@@ -38,12 +39,14 @@ log = logging.getLogger("engram.daemon")
 
 
 def run(*, socket: str | None = None, database: str | None = None, config: str | None = None,
-        log_level: str | None = None, detached: bool = False) -> int:
+        log_level: str | None = None, detached: bool = False,
+        tell: Callable[[EngramError], object] | None = None) -> int:
     """Serve one database until a signal or ``shutdown``; return the exit code.
 
     With ``detached`` stderr is the pipe of the client that started us: it gets one line, ready, running or failed.
+    Otherwise ``tell`` shows why there will be no daemon, on stderr in words unless given.
     """
-    report = Report(detached)
+    report = Report(detached, tell or _in_words)
     try:
         harden()
         return _serve(report, socket=socket, database=database, config=config, log_level=log_level)
@@ -61,8 +64,9 @@ def run(*, socket: str | None = None, database: str | None = None, config: str |
 class Report:
     """Tell whoever started the daemon how the start went: one JSON line on a pipe, or the log."""
 
-    def __init__(self, detached: bool) -> None:
+    def __init__(self, detached: bool, tell: Callable[[EngramError], object]) -> None:
         self._fd = os.dup(2) if detached else -1
+        self._tell = tell
 
     def ready(self, socket_path: str, log_file: str) -> None:
         """Say that the socket is open; from here on stderr is the log."""
@@ -80,7 +84,7 @@ class Report:
         if self._fd >= 0:
             self._send({"state": "failed", "kind": error.kind, "message": error.message, "hint": error.hint})
         else:
-            sys.stderr.write(f"engram: {error}\n")
+            self._tell(error)
         notify(f"STATUS={error.message}")
 
     def _send(self, found: dict[str, str]) -> None:
@@ -91,6 +95,10 @@ class Report:
             except OSError:
                 pass  # the client has stopped waiting; the daemon serves the next one
             self._fd = -1
+
+
+def _in_words(error: EngramError) -> None:
+    sys.stderr.write(f"engram: {error}\n")
 
 
 def harden() -> None:

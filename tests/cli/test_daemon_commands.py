@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -50,6 +51,18 @@ def test_a_daemon_can_be_stopped_while_the_configuration_is_broken(engram: Perso
     assert "stopped" in answer.err and str(file) in answer.err
     assert home.pids() == set()
     assert engram("daemon", "stop").code == 78
+
+
+def test_run_says_why_it_cannot_start_in_the_form_that_was_asked_for(engram: Person, home: Home) -> None:
+    engram.done("daemon", "start")
+    words = engram.shell("engram daemon run")
+    assert words.code == 75 and words.err.startswith("engram: another daemon serves ") and words.out == ""
+    answer = engram.shell("engram daemon run --json")
+    error = json.loads(answer.err)["error"]
+    assert (answer.code, error["kind"], error["exit"]) == (75, "busy", 75)
+    assert str(home.database) in error["message"] and "engram daemon stop" in error["hint"]
+    error = json.loads(engram.shell("engram daemon run --log-level loud --json").err)["error"]
+    assert error["kind"] == "bad_input" and "--log-level" in error["message"]
 
 
 def test_start_works_where_commands_start_none(engram: Person, monkeypatch: pytest.MonkeyPatch) -> None:
