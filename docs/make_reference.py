@@ -17,6 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import engram  # noqa: E402
 from engram_cli.errors import EXIT_CODES  # noqa: E402
 from engram_core import models, policy, redact  # noqa: E402
 from engram_core.errors import EngramError  # noqa: E402
@@ -192,7 +193,8 @@ def kinds() -> Iterator[str]:
 
 def _tree(cls: type[EngramError], depth: int) -> Iterator[str]:
     meaning = (cls.__doc__ or "").strip().splitlines()[0]
-    yield row(f"{'&nbsp;&nbsp;' * depth}`{cls.kind}`", f"`{cls.__name__}`", cls.code, cls.exit_code,
+    name = f"`{cls.__name__}`" if cls.__name__ in engram.__all__ else "command line only"
+    yield row(f"{'&nbsp;&nbsp;' * depth}`{cls.kind}`", name, cls.code, cls.exit_code,
               "yes" if cls.retryable else "", meaning)
     for sub in cls.__subclasses__():
         if sub.__module__ == cls.__module__:

@@ -22,6 +22,7 @@ uses it.
     |- ProtocolError                 a line the other side cannot read: 76
     |  `- MethodNotFound
     |- AccessDenied                  not ours, or forbidden by the system: 77
+    |- InputOutputError              a stream or a file of a command: 74
     `- InternalError                 a defect of Engram: 70
 """
 
@@ -29,8 +30,8 @@ from __future__ import annotations
 
 __all__ = [
     "AccessDenied", "BadInput", "BudgetTooSmall", "Busy", "ConfigError", "Conflict", "DeadlineExceeded",
-    "EngramError", "InternalError", "MethodNotFound", "NoDaemon", "NotFound", "ProtocolError", "SchemaTooNew",
-    "StoreCorrupt", "StoreError", "TokenizerError", "UnknownField", "UsageError", "by_kind", "nearest",
+    "EngramError", "InputOutputError", "InternalError", "MethodNotFound", "NoDaemon", "NotFound", "ProtocolError",
+    "SchemaTooNew", "StoreCorrupt", "StoreError", "TokenizerError", "UnknownField", "UsageError", "by_kind", "nearest",
 ]
 
 
@@ -151,6 +152,12 @@ class AccessDenied(EngramError):
     """A path or peer that is not ours, or an action the system forbids."""
 
     kind, code, exit_code = "access_denied", -32043, 77
+
+
+class InputOutputError(EngramError):
+    """A stream or a file of a command cannot be read or written; the message names it."""
+
+    kind, code, exit_code = "io", -32044, 74
 
 
 class InternalError(EngramError):
