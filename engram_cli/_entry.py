@@ -318,9 +318,9 @@ def read_stdin() -> str:
 
 def write(data: bytes) -> None:
     """Write all of it to stdout."""
-    if sys.stdout is None:
-        raise OSError(9, "stdout is closed")
     try:
+        if sys.stdout is None:
+            raise OSError(9, "closed")
         while data:
             data = data[os.write(1, data):]
     except OSError as exc:

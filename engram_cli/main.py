@@ -17,6 +17,7 @@ import typer
 
 from engram_cli.errors import report
 from engram_cli.options import HELP, NO_MARKUP, Family
+from engram_cli.output import prepare_streams
 from engram_core.errors import UsageError
 
 # section: name, module below commands/, short help
@@ -147,13 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(argv)
     as_json = "--json" in args or "--ndjson" in args
     try:
-        if sys.stdout is not None:
-            sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-        if sys.stderr is not None:
-            sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        prepare_streams()
         code = _invoke(args)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return code
     except (BrokenPipeError, SystemExit):  # Typer turns the first into the second
         _silence_stdout()
