@@ -47,7 +47,7 @@ def test_every_command_says_that_stdout_cannot_be_written(engram: Person, module
         answer = engram.shell(f"{line} > /dev/full", module=module)
         assert answer.code == 74, (line, answer)
         assert "stdout cannot be written: No space left on device" in answer.err, (line, answer)
-        as_json = "--json" in line or "ndjson" in line
+        as_json = "--json" in line or "--ndjson" in line
         assert answer.err.startswith('{"error":{"kind":"io"' if as_json else "engram: stdout"), (line, answer)
         assert answer.err.count("\n") == 1, (line, answer)
         answer = engram.shell(f"{line} >&-", module=module)
