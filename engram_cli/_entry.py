@@ -27,6 +27,7 @@ HOT = {
 TIMEOUT_S = 10.0
 MAX_INPUT = 16 << 20
 MAX_REQUEST = 1 << 20
+MAX_TOKENS = 100_000_000
 # Settings that move the socket or the deadline; a file or environment without them leaves the defaults.
 MOVING = (b"url", b"socket", b"timeout")
 MOVING_ENV = ("ENGRAM_STORE_URL", "ENGRAM_CONFIG", "ENGRAM_DAEMON_REQUEST_TIMEOUT_MS")
@@ -91,9 +92,10 @@ def understand(args: list[str]) -> tuple[str, Options, str | None] | None:
 
 def usual(command: str, options: Options) -> bool:
     """Tell whether the values need no explanation of what is wrong with them; Typer gives those."""
-    for name in ("--max-tokens", "--max-chars"):
+    for name, most in (("--max-tokens", MAX_TOKENS), ("--max-chars", (1 << 53) - 1)):
         value = options.get(name, "1")
-        if not (isinstance(value, str) and value.isascii() and value.isdigit() and 0 < int(value) < 1 << 53):
+        if not (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 17
+                and 0 < int(value) <= most):
             return False
     if "--no-limit" in options and "--max-tokens" in options:
         return False

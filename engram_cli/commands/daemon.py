@@ -13,6 +13,7 @@ import typer
 from engram_cli.call import Call
 from engram_cli.commands import admin
 from engram_cli.errors import report
+from engram_cli.numbers import COUNT_MAX, number
 from engram_cli.options import command, family
 from engram_core.errors import AccessDenied, ConfigError, DeadlineExceeded, NoDaemon, NotFound, UsageError
 
@@ -134,15 +135,13 @@ engram daemon logs --follow
 """)
 def logs(
     call: Call, *,
-    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", help="The last N lines.")] = 20,
+    lines: Annotated[int, number("--lines", "-n", low=0, high=COUNT_MAX, help="The last N lines.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep writing new lines as they come.")] = False,
 ) -> None:
     """Show the log of a daemon that a command started; a service manager keeps its own."""
     from engram_core.settings import log_path
 
     path = log_path(os.environ)
-    if lines < 0:
-        raise UsageError(f"--lines is {lines}, but must be at least 0", hint="leave it out for the last 20")
     if call.out.json:
         raise UsageError("a log is no JSON document", hint="leave --json out")
     try:

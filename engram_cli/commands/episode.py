@@ -12,6 +12,7 @@ from engram_cli import views
 from engram_cli.call import Call, text_from
 from engram_cli.commands.fact import Share, Sources
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
+from engram_cli.numbers import limit
 from engram_cli.options import command, family
 from engram_cli.times import moment, time_range
 from engram_core.errors import UsageError
@@ -83,7 +84,7 @@ def list_(
         "--tag", metavar="TAG", help="Only with this tag; may be given again.")] = None,
     entity: Annotated[list[str] | None, typer.Option(
         "--entity", metavar="NAME", help="Only about it; may be given again.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, limit("At most so many.")] = None,
 ) -> None:
     """List episodes."""
     wanted = {"time_range": time_range(since, until), "tags": tag, "entities": entity, "limit": limit}

@@ -9,6 +9,8 @@ import typer
 
 from engram_cli import views
 from engram_cli.call import Call
+from engram_cli.numbers import COUNT_MAX, number
+from engram_cli.numbers import limit as number_limit
 from engram_cli.options import command, family
 from engram_cli.output import one_line
 from engram_cli.times import time_range
@@ -26,10 +28,10 @@ engram events --follow
 def list_(
     call: Call,
     *,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="N",
-                                              help="The newest N, in time order; 50 by default.")] = None,
-    after: Annotated[int | None, typer.Option("--after", metavar="SEQ", min=0,
-                                              help="Only those after this sequence number.")] = None,
+    limit: Annotated[int | None, number_limit("The newest N, in time order; 50 by default.", "-n",
+                                              hint="leave it out for the newest 50")] = None,
+    after: Annotated[int | None, number("--after", low=0, high=COUNT_MAX, metavar="SEQ",
+                                        help="Only those after this sequence number.")] = None,
     since: Annotated[str | None, typer.Option(
         "--since", metavar="TIME", help="From this time on: a time, a date, 2h, 3d.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Up to this time.")] = None,
@@ -39,8 +41,6 @@ def list_(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep writing new events as they come.")] = False,
 ) -> None:
     """List what happened, newest last; --follow keeps writing."""
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit is {limit}, but must be at least 1", hint="leave it out for the newest 50")
     if follow and until is not None:
         raise UsageError("--follow and --until exclude each other", hint="choose one")
     if follow and call.out.json:

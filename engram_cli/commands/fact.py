@@ -9,6 +9,7 @@ import typer
 from engram_cli import views
 from engram_cli.call import Call, parse_json, text_from
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
+from engram_cli.numbers import limit, number
 from engram_cli.options import command, family
 from engram_cli.times import moment
 from engram_core.errors import NotFound, UsageError
@@ -21,7 +22,8 @@ Share = Annotated[str | None, typer.Option("--share", metavar="user|agent|tenant
                                            help="Who shares it: this user, every user of the agent, or all.")]
 Sources = Annotated[list[str] | None, typer.Option(
     "--source", metavar="EVENT", help="Id of an event it comes from; may be given again.")]
-Confidence = Annotated[float | None, typer.Option("--confidence", metavar="0..1", help="How sure it is.")]
+Confidence = Annotated[float | None, number("--confidence", low=0, high=1, whole=False, data=True, metavar="0..1",
+                                            help="How sure it is.")]
 JsonValue = Annotated[bool, typer.Option("--json-value", help="Read VALUE as JSON instead of text.")]
 
 
@@ -151,7 +153,7 @@ def list_(
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Only of this key.")] = None,
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Those that held at this time.")] = None,
     as_of: Annotated[str | None, typer.Option("--as-of", metavar="TIME", help="Those known at this time.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, limit("At most so many.")] = None,
 ) -> None:
     """List facts: what holds, and what is disputed."""
     wanted = {"fact_key": key, "valid_at": moment(at, "--at"), "as_of": moment(as_of, "--as-of"), "limit": limit}

@@ -12,6 +12,7 @@ from engram_cli import views
 from engram_cli.call import Call, text_from
 from engram_cli.commands.fact import Confidence, Sources
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
+from engram_cli.numbers import limit
 from engram_cli.options import command, family
 from engram_cli.times import moment
 from engram_core.errors import UsageError
@@ -72,7 +73,7 @@ def list_(
     *,
     state: Annotated[list[str] | None, typer.Option(
         "--state", metavar="unvalidated|testing|validated|rejected", help="Only these; may be given again.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, limit("At most so many.")] = None,
 ) -> None:
     """List this run's insights."""
     wanted = {"validation_state": state, "limit": limit}

@@ -9,6 +9,8 @@ import typer
 from engram_cli import views
 from engram_cli.call import Call, text_from
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
+from engram_cli.numbers import TOKENS_MAX, number
+from engram_cli.numbers import limit as number_limit
 from engram_cli.options import NO_MARKUP, command
 from engram_cli.times import moment
 from engram_core.errors import UsageError
@@ -80,12 +82,11 @@ def search(
     *,
     kind: Annotated[list[str] | None, typer.Option(
         "--kind", metavar="event|fact|episode|procedure|insight", help="Only this kind; may be given again.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1,
-                                              help="At most so many; 20 by default.")] = None,
+    limit: Annotated[int | None, number_limit("At most so many; 20 by default.", hint="leave it out for 20")] = None,
     now: Annotated[str | None, typer.Option("--now", metavar="TIME",
                                             help="What 'now' means for last week, yesterday.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(
-        "--max-tokens", metavar="N", min=1, help="As many of the best as fit into this budget.")] = None,
+    max_tokens: Annotated[int | None, number("--max-tokens", low=1, high=TOKENS_MAX,
+                                             help="As many of the best as fit into this budget.")] = None,
 ) -> None:
     """Find memories by what they say, the best first.
 

@@ -281,6 +281,10 @@ def write_request(id: int, method: str, params: Mapping[str, Any]) -> bytes:
         raise BadInput(f"{where} holds half of a surrogate pair; allowed is Unicode text",
                        hint="remove or replace that character") from exc
     except (TypeError, ValueError, RecursionError) as exc:
+        from engram_core.values import dump_json  # late: only what cannot be sent needs it
+
+        for name, value in params.items():
+            dump_json(value, name)  # raises naming the field
         raise BadInput(f"the arguments of {method} cannot be written as JSON: {exc}",
                        hint="allowed are dicts, lists, texts, finite numbers, booleans and None") from exc
     if len(line) > MAX_REQUEST + 1:
