@@ -97,6 +97,10 @@ def usual(command: str, options: Options) -> bool:
         if not (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 17
                 and 0 < int(value) <= most):
             return False
+    for name in ("--ts", "--now"):  # a date, and how long ago, are for Typer
+        value = str(options.get(name, "2026-01-01T00:00:00Z"))
+        if len(value) < 20 or value[10] != "T" or not (value[-1] == "Z" or value[-6] in "+-"):
+            return False
     if "--no-limit" in options and "--max-tokens" in options:
         return False
     timeout = str(options.get("--timeout", "1"))

@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from engram_cli.call import Call
 from engram_cli.numbers import number
 from engram_cli.output import Output
+from engram_cli.times import TIMES
 from engram_core.errors import BadInput, UsageError, nearest
 
 _SCOPE = {
@@ -82,11 +83,19 @@ def examples_of(command: Any) -> list[str]:
     return [line.strip() for line in (command.epilog or "").partition("Example:\n")[2].splitlines()]
 
 
+def takes_times(command: Any) -> bool:
+    """Tell whether an option of a command takes a TIME."""
+    return any(str(getattr(param, "metavar", "") or "").startswith("TIME") for param in command.params)
+
+
 class Command(TyperCommand):
     """Show a command's own options first, the shared ones after."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples."""
+        """Write how times are written where there are any, and the examples."""
+        if takes_times(self):
+            formatter.write_paragraph()
+            formatter.write_text(TIMES)
         _write_examples(formatter, examples_of(self))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:

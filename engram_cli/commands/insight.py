@@ -14,7 +14,7 @@ from engram_cli.commands.fact import Confidence, Sources
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
 from engram_cli.numbers import limit
 from engram_cli.options import command, family
-from engram_cli.times import moment
+from engram_cli.times import time as time_option
 from engram_core.errors import UsageError
 
 app = family("insight", "Keep hypotheses, and test, validate or reject them.", default="list")
@@ -39,8 +39,8 @@ def add(
     confidence: Confidence = None,
     suggest: Annotated[list[str] | None, typer.Option(
         "--suggest", metavar="TEXT", help="A test that would tell; may be given again.")] = None,
-    expires: Annotated[str | None, typer.Option("--expires", metavar="TIME|run_end",
-                                                help="When it lapses; with the run by default.")] = None,
+    expires: Annotated[str | None, time_option(
+        "--expires", word="run_end", help="When it lapses; with the run by default.")] = None,
     source: Sources = None,
     id: Annotated[str | None, typer.Option(
         "--id", metavar="ID", help="The insight's id; a new one by default.")] = None,
@@ -52,7 +52,7 @@ def add(
     A JSON object on stdin has the fields that engram insight list --json shows; its scope may name another run.
     """
     fields = {"trigger": trigger, "confidence": confidence, "tests_suggested": suggest, "sources": source, "id": id,
-              "expires_at": expires if expires == "run_end" else moment(expires, "--expires"), "type": type}
+              "expires_at": expires, "type": type}
 
     def params(insight: Json) -> Json:
         made = {"id": new_id("in_", time.time_ns() // 1_000_000), "type": "hypothesis"}

@@ -10,6 +10,7 @@ import typer
 from engram_cli.call import Call
 from engram_cli.numbers import COUNT_MAX, TOKENS_MAX, number
 from engram_cli.options import NO_MARKUP, command
+from engram_cli.times import time
 from engram_core.errors import UsageError
 
 app = typer.Typer(**NO_MARKUP)
@@ -30,8 +31,7 @@ Entities = Annotated[list[str] | None, typer.Option(
     "--entity", metavar="NAME", help="Prefer what is about it; may be given again.")]
 Keywords = Annotated[list[str] | None, typer.Option(
     "--keyword", metavar="WORD", help="A word to look for; may be given again.")]
-Now = Annotated[str | None, typer.Option("--now", metavar="TIME",
-                                         help="Build it as if at this time, with time zone.")]
+Now = Annotated[str | None, time("--now", help="Build it as if at this time.")]
 Tokenizer = Annotated[str | None, typer.Option(
     "--tokenizer", metavar="o200k_base|cl100k_base|bytes|estimate", help="What counts the tokens.")]
 

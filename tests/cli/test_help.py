@@ -147,6 +147,44 @@ def test_a_wrong_number_names_option_value_and_range(engram: Person, words: tupl
         assert answer.out == "" and len(answer.err) < 300
 
 
+def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if not hasattr(command, "list_commands"):
+        yield words, command
+        return
+    context = typer.Context(command)
+    for name in command.list_commands(context):
+        yield from leaves(command.get_command(context, name), (*words, name))
+
+
+NEEDED = {"search": ("x",), "get": ("k",), "set": ("k", "v"), "add": ("x",), "append": ("x",)}
+
+
+def test_every_time_on_the_command_line_follows_one_rule(engram: Person) -> None:
+    """A time without a zone is refused by name; the help of each command that takes times says how they are written."""
+    seen = 0
+    for words, command in leaves(typer.main.get_command(app)):
+        flags = [param.opts[0] for param in command.params if str(param.metavar or "").startswith("TIME")]
+        for flag in flags:
+            answer = engram(*words, *NEEDED.get(words[-1], ()), flag, "2026-05-01T09:00:00")
+            assert answer.code == 65, (words, flag, answer)
+            assert answer.err == (f"engram: {flag} is '2026-05-01T09:00:00', a time without a time zone; write "
+                                  "2026-05-01T09:00:00Z for UTC, or an offset such as 2026-05-01T09:00:00+02:00\n")
+        assert ("A TIME is written with its zone" in engram(*words, "--help").out) is bool(flags), words
+        seen += len(flags)
+    assert seen >= 17
+
+
+@pytest.mark.parametrize("module", ["main", "_entry"])
+def test_a_date_is_a_time_for_the_hot_commands_too(engram: Person, module: str) -> None:
+    done = engram.shell("export TZ=UTC; engram append --id dated --ts 2026-05-01 x && engram packet --now 2026-05-02",
+                        module=module)
+    assert done.code == 0, done
+    listed = engram.done("events", "--ndjson").lines
+    assert next(one for one in listed if one["event_id"] == "dated")["ts"] == "2026-05-01T00:00:00Z"
+    assert engram.shell("engram append --ts 2026-05-01T09:00 x", module=module).err.startswith(
+        "engram: --ts is '2026-05-01T09:00', a time without a time zone; ")
+
+
 def test_the_exit_codes_are_what_they_were() -> None:
     """Scripts depend on them: a change of this table is a change of the interface."""
     frozen = {
