@@ -1,6 +1,7 @@
 """Turn what went wrong into one line on stderr and the documented exit code. Driven by main.
 
-With ``--json`` the line is one object: ``{"error": {kind, message, hint, exit}}``. The exit codes are part of the
+With ``--json`` the line is one object: ``{"error": {kind, message, hint, exit}}``. A check that finds several
+things wrong tells each on a line of its own, and all but the first as ``more`` in the object. The exit codes are part of the
 interface: 0 done, 1 the asked-for thing is negative, 2 usage, 65 data, 69 no daemon, 70 defect, 74 input and output,
 75 try again, 76 protocol, 77 permission, 78 configuration, 130, 141 and 143 signals.
 """
@@ -13,7 +14,7 @@ import sys
 from typing import Any
 
 from engram_cli.output import STDOUT, clean, dumps, note
-from engram_core.errors import AccessDenied, EngramError, InputOutputError, InternalError
+from engram_core.errors import AccessDenied, ConfigError, EngramError, InputOutputError, InternalError
 
 __all__ = ["EXIT_CODES", "failure", "report"]
 
@@ -39,7 +40,10 @@ _DENIED = (errno.EACCES, errno.EPERM)
 def failure(exc: BaseException) -> dict[str, Any]:
     """Return kind, message, hint and exit code of anything a command may raise."""
     error = exc if isinstance(exc, EngramError) else _of_ours(exc)
-    return {"kind": error.kind, "message": error.message, "hint": error.hint, "exit": error.exit_code}
+    found = {"kind": error.kind, "message": error.message, "hint": error.hint, "exit": error.exit_code}
+    if isinstance(error, ConfigError) and error.more:
+        found["more"] = [{"message": one.message, "hint": one.hint} for one in error.more]
+    return found
 
 
 def _of_ours(exc: BaseException) -> EngramError:
@@ -67,6 +71,7 @@ def report(exc: BaseException, *, as_json: bool) -> int:
     if as_json:
         note(dumps({"error": entry}))
     else:
-        text = f"engram: {entry['message']}" + (f"; {entry['hint']}" if entry["hint"] else "")
-        note(" ".join(clean(text).split()))
+        for one in (entry, *entry.get("more", ())):
+            text = f"engram: {one['message']}" + (f"; {one['hint']}" if one["hint"] else "")
+            note(" ".join(clean(text).split()))
     return int(entry["exit"])

@@ -98,6 +98,16 @@ class ConfigError(EngramError, ValueError):
     """A configuration or policy file is wrong; the message names file, field and what is allowed."""
 
     kind, code, exit_code = "config", -32020, 78
+    more: tuple[ConfigError, ...] = ()
+    """What else is wrong, where everything was looked through."""
+
+    @classmethod
+    def of(cls, problems: list[ConfigError]) -> ConfigError:
+        """Return the first of several problems with the others, each once."""
+        different = list({problem.message: problem for problem in problems}.values())
+        first = cls(different[0].message, hint=different[0].hint)
+        first.more = tuple(different[1:])
+        return first
 
 
 class StoreError(EngramError):

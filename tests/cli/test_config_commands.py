@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Iterator
@@ -235,6 +236,24 @@ def test_a_file_may_hold_what_no_request_can_carry(engram: Person, policies: Pat
     file.write_text(line + "\n")
     answer = engram("policy", "check", str(file))
     assert answer.code == 78 and said in answer.err
+
+
+def test_every_wrong_file_and_every_problem_in_it_is_told(engram: Person, policies: Path) -> None:
+    (policies / "a.toml").write_text("max_fact = 3\nstable_share = 7\n[recipe]\nb = 5\ngramms = 1\n")
+    (policies / "default.toml").write_text("max_facts = -1\n")
+    (policies / "good.toml").write_text("max_facts = 3\n")
+    (policies / "z.toml").write_text("max_facts = \n")
+    answer = engram("policy", "check")
+    assert answer.code == 78 and answer.out == ""
+    told = answer.err.splitlines()
+    for file, said in (("a", "did you mean max_facts?"), ("a", "stable_share is 7"), ("a", "recipe.b is 5"),
+                       ("a", "did you mean grams?"), ("default", "max_facts is -1"), ("z", "line 1")):
+        assert sum(line.startswith(f"engram: {policies / file}.toml: ") and said in line for line in told) == 1, said
+    assert len(told) == 6
+    error = json.loads(engram("policy", "check", "--json").err)["error"]
+    assert (error["kind"], error["exit"], 1 + len(error["more"])) == ("config", 78, 6)
+    assert all(str(policies) in one["message"] and one["hint"] for one in error["more"])
+    assert engram.done("policy", "check", "good").out == "ok: good\n"
 
 
 def test_a_typo_in_a_policy_is_found(engram: Person, policies: Path, tmp_path: Path) -> None:
