@@ -1,9 +1,9 @@
 """Turn what went wrong into one line on stderr and the documented exit code. Driven by main.
 
 With ``--json`` the line is one object: ``{"error": {kind, message, hint, exit}}``. A check that finds several
-things wrong tells each on a line of its own, and all but the first as ``more`` in the object. The exit codes are part of the
-interface: 0 done, 1 the asked-for thing is negative, 2 usage, 65 data, 69 no daemon, 70 defect, 74 input and output,
-75 try again, 76 protocol, 77 permission, 78 configuration, 130, 141 and 143 signals.
+things wrong tells each on a line of its own, and all but the first as ``more`` in the object. The exit codes are part
+of the interface: 0 done, 1 the asked-for thing is negative, 2 usage, 65 data, 69 no daemon, 70 defect, 74 input and
+output, 75 try again, 76 protocol, 77 permission, 78 configuration, 130, 141 and 143 signals.
 """
 
 from __future__ import annotations

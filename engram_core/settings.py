@@ -143,29 +143,33 @@ class Settings:
 
 
 def load(*, env: Mapping[str, str], config: str | None = None, cwd: str | None = None,
-         flags: Mapping[str, Any] | None = None, files_too: bool = True) -> Settings:
+         flags: Mapping[str, Any] | None = None, wrong: list[ConfigError] | None = None) -> Settings:
     """Merge all layers into one Settings; ``config`` names a file to use instead of the user's.
 
-    Without ``files_too`` no file is read: for who must go on although one of them is broken.
+    What is wrong in a file is raised, or, where ``wrong`` is given, added there and left out: all else that the files
+    say still holds, for who looks everything through or must go on.
     """
     values = {f.key: f.default for f in FIELDS}
     origins: dict[str, str] = {}
     files: list[str] = []
     chosen = config or env.get("ENGRAM_CONFIG") or ""
     places = (SYSTEM_FILE, os.path.abspath(chosen) if chosen else config_path(env))
-    for path in places if files_too else ():
-        found = read_file(path)
+    for path in places:
+        found = read_file(path, wrong=wrong)
         if found is None and chosen and path == places[1]:
-            raise ConfigError(f"{path}: there is no such configuration file",
-                              hint="check --config and ENGRAM_CONFIG")
+            _tell(ConfigError(f"{path}: there is no such configuration file", hint="check --config and ENGRAM_CONFIG"),
+                  wrong)
         _merge(found, path, values, origins, files)
     project = project_file(cwd, env) if cwd else ""
     if project:
-        _merge(read_file(project, project=True), project, values, origins, files)
+        _merge(read_file(project, project=True, wrong=wrong), project, values, origins, files)
     for f in FIELDS:
         text = env.get(f.env, "")
         if text:
-            values[f.key], origins[f.key] = _from_text(f, text), f"environment {f.env}"
+            try:
+                values[f.key], origins[f.key] = _from_text(f, text), f"environment {f.env}"
+            except ConfigError as exc:
+                _tell(exc, wrong)
     for key, value in (flags or {}).items():
         if value is not None:
             values[key], origins[key] = check(key, value, "flag"), "flag"
@@ -230,10 +234,10 @@ def _check_patterns(patterns: dict[str, str], where: str) -> None:
         return
     from engram_core.patterns import problem  # late: only who adds patterns pays for it
 
-    for name, pattern in patterns.items():
-        found = problem(pattern)
-        if found:
-            raise ConfigError(f"{where}: redact.patterns.{name} is {_shown(pattern)}, which {found[0]}", hint=found[1])
+    wrong = [ConfigError(f"{where}: redact.patterns.{name} is {_shown(pattern)}, which {found[0]}", hint=found[1])
+             for name, pattern in patterns.items() if (found := problem(pattern))]
+    if wrong:
+        raise ConfigError.of(wrong)
 
 
 def _from_text(field: Field, text: str) -> Any:
@@ -273,8 +277,26 @@ def _suggest_value(field: Field, value: Any) -> str:
 # ---- files
 
 
-def read_file(path: str, *, project: bool = False) -> dict[str, Any] | None:
-    """Return a file's settings as dotted keys, checked, or None when there is no such file."""
+def read_file(path: str, *, project: bool = False, wrong: list[ConfigError] | None = None) -> dict[str, Any] | None:
+    """Return a file's settings as dotted keys, checked, or None when there is no such file.
+
+    With ``wrong`` what is wrong is added there, and the settings that are right are returned.
+    """
+    try:
+        parsed = _parsed(path)
+    except ConfigError as exc:
+        _tell(exc, wrong)
+        return {}
+    return None if parsed is None else dict(_settings_in(parsed, path, project, wrong))
+
+
+def _tell(error: ConfigError, wrong: list[ConfigError] | None) -> None:
+    if wrong is None:
+        raise error
+    wrong.append(error)
+
+
+def _parsed(path: str) -> dict[str, Any] | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
@@ -287,10 +309,6 @@ def read_file(path: str, *, project: bool = False) -> dict[str, Any] | None:
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES} bytes",
                           hint="is it a configuration file?")
-    return dict(_settings_in(_parse(path, data), path, project))
-
-
-def _parse(path: str, data: bytes) -> dict[str, Any]:
     import tomllib  # late: 12 ms that a machine without a file does not pay
 
     try:
@@ -301,19 +319,25 @@ def _parse(path: str, data: bytes) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not TOML: {exc}", hint="correct that line") from exc
 
 
-def _settings_in(parsed: dict[str, Any], path: str, project: bool) -> Iterator[tuple[str, Any]]:
+def _settings_in(parsed: dict[str, Any], path: str, project: bool,
+                 wrong: list[ConfigError] | None) -> Iterator[tuple[str, Any]]:
     for section, table in parsed.items():
         if section not in SECTIONS:
-            raise ConfigError(f"{path}: unknown section [{section}]", hint=_suggest(section, list(SECTIONS)))
-        if not isinstance(table, dict):
-            raise ConfigError(f"{path}: {section} is {_shown(table)}, but must be a section",
-                              hint=f"write [{section}] on a line of its own")
-        if project and section != "scope":
-            raise ConfigError(f"{path}: has a section [{section}], but a project's file holds [scope] only",
-                              hint="put it in your own configuration; engram config path names the file")
-        for name, value in table.items():
-            key = f"{section}.{name}"
-            yield key, check(key, value, path)
+            _tell(ConfigError(f"{path}: unknown section [{section}]", hint=_suggest(section, list(SECTIONS))), wrong)
+        elif not isinstance(table, dict):
+            _tell(ConfigError(f"{path}: {section} is {_shown(table)}, but must be a section",
+                              hint=f"write [{section}] on a line of its own"), wrong)
+        elif project and section != "scope":
+            _tell(ConfigError(f"{path}: has a section [{section}], but a project's file holds [scope] only",
+                              hint="put it in your own configuration; engram config path names the file"), wrong)
+        else:
+            for name, value in table.items():
+                key = f"{section}.{name}"
+                try:
+                    yield key, check(key, value, path)
+                except ConfigError as exc:
+                    for one in (exc, *exc.more):
+                        _tell(one, wrong)
 
 
 def _check_owner(path: str, stat: os.stat_result) -> None:

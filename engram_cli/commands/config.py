@@ -142,8 +142,11 @@ def _tell_daemon(call: Call, setting: str) -> str:
 
 @command(app, "check", scope=False, daemon=False, example="engram config check")
 def check(call: Call, *, config: File = None) -> None:
-    """Check every configuration file, and name file, setting and what is allowed if one is wrong."""
-    found = _load(config)
+    """Check every configuration file, and name file, setting and what is allowed for everything that is wrong."""
+    wrong: list[ConfigError] = []
+    found = settings.load(env=os.environ, config=config, cwd=working_directory(), wrong=wrong)
+    if wrong:
+        raise ConfigError.of(wrong)
     if call.out.json:
         call.out.document("config-check", {"files": list(found.files)})
     else:

@@ -58,15 +58,14 @@ def _show(call: Call, found: dict[str, Any]) -> None:
 @command(app, "stop", scope=False, example="engram daemon stop")
 def stop(call: Call) -> None:
     """Stop the daemon after it has finished what it accepted."""
-    try:
-        pid = _stop(call)
-    except ConfigError as broken:
-        os.environ["ENGRAM_AUTOSTART"] = "0"
-        call.connect_without_files()
-        pid = _stop(call)
-        if not pid:
-            raise broken
-        call.out.note(f"the configuration was left out: {broken.message}")
+    wrong: list[ConfigError] = []
+    os.environ["ENGRAM_AUTOSTART"] = "0"
+    call.connect_despite(wrong)
+    pid = _stop(call)
+    if wrong and not pid:  # perhaps one runs where the configuration meant to say
+        raise ConfigError.of(wrong)
+    for one in wrong:
+        call.out.note(f"left out: {one.message}")
     if call.out.json:
         call.out.document("daemon", {"running": False, "stopped": pid})
     else:

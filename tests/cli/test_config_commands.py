@@ -109,6 +109,23 @@ def test_a_wrong_file_is_reported_and_not_changed(engram: Person, config: Path) 
     assert config.read_text() == "[packe]\nx = 1\n"
 
 
+def test_everything_that_is_wrong_is_told_at_once(engram: Person, config: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    config.parent.mkdir(parents=True)
+    config.write_text("[packe]\nx = 1\n[store]\ndurability = 'ful'\nurl = 3\n"
+                      "[redact.patterns]\na = '('\nb = '(a+)+b'\n")
+    Path(".engram.toml").write_text("[store]\n")
+    monkeypatch.setenv("ENGRAM_RECALL_LANGUAGE", "klingon")
+    answer = engram("config", "check")
+    assert answer.code == 78 and answer.out == ""
+    told = answer.err.splitlines()
+    for said in ("[packe]; did you mean packet?", "store.durability is 'ful'", "store.url is 3", "redact.patterns.a",
+                 "redact.patterns.b", "a project's file holds [scope] only", "ENGRAM_RECALL_LANGUAGE"):
+        assert sum(said in line for line in told) == 1, said
+    assert len(told) == 7
+    assert len(json.loads(engram("config", "check", "--json").err)["error"]["more"]) == 6
+
+
 def test_a_project_gets_a_file_with_its_scope(engram: Person, config: Path) -> None:
     engram.done("config", "set", "scope.agent", "reviewer", "--project")
     project = Path(os.getcwd(), ".engram.toml")

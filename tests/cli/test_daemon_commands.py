@@ -40,7 +40,7 @@ def test_stop_and_reload_work_with_a_scope_in_the_environment(engram: Person, mo
     assert "stopped" in engram.done("daemon", "stop").err
 
 
-@pytest.mark.parametrize("broken", ["[store\n", "[store]\nurll = '/x'\n"])
+@pytest.mark.parametrize("broken", ["[store\n", "[store]\nurll = '/x'\n", "x = 1\n[packet]\nmax_tokens = 0\n"])
 def test_a_daemon_can_be_stopped_while_the_configuration_is_broken(engram: Person, home: Home, broken: str) -> None:
     engram.done("daemon", "start")
     file = home.path / ".config/engram/engram.toml"
@@ -51,6 +51,23 @@ def test_a_daemon_can_be_stopped_while_the_configuration_is_broken(engram: Perso
     assert "stopped" in answer.err and str(file) in answer.err
     assert home.pids() == set()
     assert engram("daemon", "stop").code == 78
+
+
+def test_what_is_right_in_a_broken_configuration_still_tells_which_daemon_to_stop(
+        engram: Person, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one of the default database runs as well, and is left alone."""
+    engram.done("daemon", "start")
+    file = home.path / ".config/engram/engram.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    other = home.path / "other.db"
+    file.write_text(f"[store]\nurl = '{other}'\n")
+    pid = engram.done("daemon", "start", "--json").json["pid"]
+    file.write_text(f"[store]\nurl = '{other}'\n[packet]\nmax_token = 3\n")
+    monkeypatch.setenv("ENGRAM_PACKET_MAX_TOKENS", "many")
+    answer = engram.done("daemon", "stop", "--json")
+    assert answer.json["stopped"] == pid
+    assert "max_token" in answer.err and "ENGRAM_PACKET_MAX_TOKENS" in answer.err
+    assert home.pids()
 
 
 def test_run_says_why_it_cannot_start_in_the_form_that_was_asked_for(engram: Person, home: Home) -> None:
