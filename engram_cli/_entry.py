@@ -30,6 +30,7 @@ MAX_REQUEST = 1 << 20
 MAX_TOKENS = 100_000_000
 # Settings that move the socket or the deadline; a file or environment without them leaves the defaults.
 MOVING = (b"url", b"socket", b"timeout")
+PLACES = ("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 MOVING_ENV = ("ENGRAM_STORE_URL", "ENGRAM_CONFIG", "ENGRAM_DAEMON_REQUEST_TIMEOUT_MS")
 
 Options = dict[str, str | bool | list[str]]
@@ -273,6 +274,8 @@ def attempt(path: str, line: bytes, timeout: float) -> bytes:
 def usual_socket(options: Options) -> str:
     """Return the socket's path when flags and defaults alone decide it, "" when the settings must be read."""
     env = os.environ
+    if any(env.get(name, "/")[:1] not in "/" for name in PLACES):
+        return ""  # which is refused
     asked = options.get("--socket") or env.get("ENGRAM_SOCKET")
     if asked:
         return str(asked) if str(asked)[:1] == "/" else ""

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "AT_START", "FIELDS", "SCOPE_IDS", "Field", "Settings", "check", "config_path", "database_path", "field_of", "load",
-    "log_path", "login_name", "parse_text", "project_file", "read_file", "resolve_scope", "socket_path",
+    "AT_START", "FIELDS", "SCOPE_IDS", "Field", "Settings", "check", "check_places", "config_path",
+    "database_path", "field_of", "load", "log_path", "login_name", "parse_text", "project_file", "read_file",
+    "resolve_scope", "socket_path",
 ]
 
 SYSTEM_FILE = "/etc/engram/engram.toml"
@@ -149,6 +150,7 @@ def load(*, env: Mapping[str, str], config: str | None = None, cwd: str | None =
     What is wrong in a file is raised, or, where ``wrong`` is given, added there and left out: all else that the files
     say still holds, for who looks everything through or must go on.
     """
+    check_places(env, wrong)
     values = {f.key: f.default for f in FIELDS}
     origins: dict[str, str] = {}
     files: list[str] = []
@@ -303,8 +305,10 @@ def _parsed(path: str) -> dict[str, Any] | None:
         return None
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}", hint="correct its permissions") from exc
+    from engram_core.trusted import check_owner  # late, as all that a machine without a file does not pay
+
     with os.fdopen(fd, "rb") as file:
-        _check_owner(path, os.fstat(fd))
+        check_owner(path, os.fstat(fd))
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES} bytes",
@@ -340,30 +344,6 @@ def _settings_in(parsed: dict[str, Any], path: str, project: bool,
                         _tell(one, wrong)
 
 
-def _check_owner(path: str, stat: os.stat_result) -> None:
-    """Refuse a file that anyone but us and root can change, and anything that is no regular file."""
-    if (stat.st_mode & 0o170000) != 0o100000:
-        raise ConfigError(f"{path}: is not a regular file", hint="remove it or name another with --config")
-    if stat.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(f"{path}: belongs to another user (uid {stat.st_uid})",
-                          hint=f"run: chown $(id -u) {path}")
-    if stat.st_mode & 0o002 or (stat.st_mode & 0o020 and not _own_group(stat.st_gid)):
-        raise ConfigError(f"{path}: can be written by others (mode {stat.st_mode & 0o777:04o})",
-                          hint=f"run: chmod go-w {path}")
-
-
-def _own_group(gid: int) -> bool:
-    """Tell whether the group is the user's private one, as many systems make for each user with umask 002."""
-    import grp  # late: only a group-writable file needs it
-    import pwd
-
-    try:
-        me, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
-    except KeyError:
-        return False
-    return gid == me.pw_gid and not set(group.gr_mem) - {me.pw_name}
-
-
 def project_file(cwd: str, env: Mapping[str, str]) -> str:
     """Return the nearest `.engram.toml` at or above a folder, not above the home directory, or ""."""
     top, folder = home(env), cwd
@@ -379,6 +359,15 @@ def project_file(cwd: str, env: Mapping[str, str]) -> str:
 
 
 # ---- paths
+
+
+def check_places(env: Mapping[str, str], wrong: list[ConfigError] | None = None) -> None:
+    """Refuse a home or XDG folder that is not absolute: what it names would change with the current folder."""
+    for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        value = env.get(name, "")
+        if value and not value.startswith("/"):
+            _tell(ConfigError(f"environment {name} is {_shown(value)}, but must be an absolute path",
+                              hint="start it with /, or unset it"), wrong)
 
 
 def database_path(settings: Settings, env: Mapping[str, str]) -> str:

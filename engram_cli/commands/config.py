@@ -31,6 +31,7 @@ def _load(config: str | None) -> settings.Settings:
 @command(app, "path", scope=False, daemon=False, example="engram config path")
 def path(call: Call, *, config: File = None) -> None:
     """Write the path of your configuration file, whether it exists or not."""
+    settings.check_places(os.environ)
     found = config or settings.config_path(os.environ)
     if call.out.json:
         read = list(_load(config if config and os.path.exists(config) else None).files)

@@ -138,8 +138,9 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep writing new lines as they come.")] = False,
 ) -> None:
     """Show the log of a daemon that a command started; a service manager keeps its own."""
-    from engram_core.settings import log_path
+    from engram_core.settings import check_places, log_path
 
+    check_places(os.environ)
     path = log_path(os.environ)
     if call.out.json:
         raise UsageError("a log is no JSON document", hint="leave --json out")
@@ -171,7 +172,9 @@ def install(
 ) -> None:
     """Install the daemon as a service of your login: systemd on Linux, launchd on macOS (the latter untested)."""
     from engram_core.paths import home
+    from engram_core.settings import check_places
 
+    check_places(os.environ)
     program = _program()
     files = _units(home(os.environ), program)
     for path, text in files.items():

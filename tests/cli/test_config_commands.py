@@ -109,6 +109,18 @@ def test_a_wrong_file_is_reported_and_not_changed(engram: Person, config: Path) 
     assert config.read_text() == "[packe]\nx = 1\n"
 
 
+@pytest.mark.parametrize("module", ["main", "_entry"])
+def test_a_relative_home_is_refused_by_every_command(engram: Person, config: Path, module: str) -> None:
+    for line in ("append x", "append x --socket /tmp/s", "packet", "status --json", "fact", "config", "config path",
+                 "config check", "policy", "daemon status", "daemon logs", "daemon install --dry-run", "daemon run"):
+        for name in ("HOME", "XDG_DATA_HOME"):
+            answer = engram.shell(f"{name}=here engram {line}", module=module)
+            assert answer.code == 78 and answer.out == "", (name, line, answer)
+            assert f"environment {name} is 'here', but must be an absolute path" in answer.err
+    assert engram.shell("HOME=here engram version", module=module).code == 0
+    assert not Path("here").exists()
+
+
 def test_everything_that_is_wrong_is_told_at_once(engram: Person, config: Path,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     config.parent.mkdir(parents=True)

@@ -35,7 +35,7 @@ LEAVES = {"engram_core", "__version__", "_version", "shipped", "paths", "pattern
 
 # Modules that belong to another area: the models without pydantic, and the lines a packet is laid out in.
 PART_OF = {"ids": "models", "values": "models", "scope": "models", "events": "models", "layout": "packet",
-           "policy_file": "policy"}
+           "policy_file": "policy", "trusted": "settings"}
 
 # Module, what it may import beyond its area's row, and whether only inside a function.
 EXCEPTIONS = [
