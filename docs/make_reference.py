@@ -22,6 +22,7 @@ from engram_cli.errors import EXIT_CODES  # noqa: E402
 from engram_core import models, policy, redact  # noqa: E402
 from engram_core.errors import EngramError  # noqa: E402
 from engram_core.protocol.messages import OPERATIONS  # noqa: E402
+from engram_core.sections import PURPOSES, SECTIONS  # noqa: E402
 from engram_core.settings import AT_START, FIELDS  # noqa: E402
 
 MADE = re.compile(r"(?ms)^<!-- made: ([a-z-]+) -->\n.*?^<!-- end -->$")
@@ -251,9 +252,9 @@ def signal_fields() -> Iterator[str]:
 def shares() -> Iterator[str]:
     """Yield what the shipped policy shows each purpose."""
     purposes = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))["purposes"]
-    yield from table(("section", *policy.PURPOSES), (
-        row(f"`{section}`", *(_share(purposes[name]["sections"].get(section)) for name in policy.PURPOSES))
-        for section in policy.SECTIONS))
+    yield from table(("section", *PURPOSES), (
+        row(f"`{section}`", *(_share(purposes[name]["sections"].get(section)) for name in PURPOSES))
+        for section in SECTIONS))
 
 
 def _share(section: dict[str, Any] | None) -> str:

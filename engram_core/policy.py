@@ -17,12 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from engram_core.errors import BadInput, ConfigError, EngramError, nearest
 from engram_core.models import build, problems
 from engram_core.policy_file import read, unreadable
+from engram_core.sections import PURPOSES, SECTIONS
 from engram_core.values import dump_json
-
-SECTIONS = ("working_state", "rolling_summary", "key_quotes", "conversation_window", "open_loops", "last_tool_evidence",
-            "facts", "preferences", "procedures", "episodes", "insights", "citations")
-"""The sections of a packet, also the names that ``budget.per_section`` knows."""
-PURPOSES = ("planner", "tool", "responder")
 
 RECIPE_WEIGHTS: dict[str, float] = {
     "k1": 1.2, "b": 0.4, "body": 0.2, "caption": 0.75, "question_word": 0.4, "grams": 0.5, "pairs": 0.45,

@@ -13,6 +13,7 @@ import pytest
 from engram_cli.errors import EXIT_CODES, failure
 from engram_core import policy
 from engram_core.errors import EngramError
+from engram_core.sections import SECTIONS
 from engram_core.settings import FIELDS
 from tests.repo import test_layering as layering
 
@@ -68,7 +69,7 @@ def test_every_field_of_a_policy_is_documented(made: dict[str, str]) -> None:
     for model in (policy.Policy, policy.Purpose, policy.Section, policy.Weights):
         for name in model.model_fields:
             assert f"| `{name}` |" in text
-    for section in policy.SECTIONS:
+    for section in SECTIONS:
         assert f"| `{section}` |" in text
 
 

@@ -34,8 +34,8 @@ TABLE["daemon"] = ALL_OF_CORE
 LEAVES = {"engram_core", "__version__", "_version", "shipped", "paths", "patterns"}
 
 # Modules that belong to another area: the models without pydantic, and the lines a packet is laid out in.
-PART_OF = {"ids": "models", "values": "models", "scope": "models", "events": "models", "layout": "packet",
-           "policy_file": "policy", "trusted": "settings"}
+PART_OF = {"ids": "models", "values": "models", "scope": "models", "events": "models", "sections": "models",
+           "layout": "packet", "policy_file": "policy", "trusted": "settings"}
 
 # Module, what it may import beyond its area's row, and whether only inside a function.
 EXCEPTIONS = [
