@@ -60,6 +60,11 @@ class Call:
             self._memory = None
 
 
+def given(fields: Mapping[str, Any]) -> Json:
+    """Return the fields that a person gave: options left out are None or empty lists."""
+    return {name: value for name, value in fields.items() if value not in (None, [], {})}
+
+
 def working_directory() -> str:
     """Return the current folder, or / when it was removed under us."""
     try:

@@ -9,7 +9,7 @@ import typer
 
 from engram.memory import new_id
 from engram_cli import views
-from engram_cli.call import Call, text_from
+from engram_cli.call import Call, given, text_from
 from engram_cli.commands.fact import Share, Sources
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
 from engram_cli.numbers import limit
@@ -55,13 +55,13 @@ def add(
               "compression_level": level, "episode_id": id}
     if end is not None and start is None and not (stdin_json or stdin_ndjson):
         raise UsageError("--end is given without --start", hint="say when it began as well")
-    given = span(start, end)
+    times = span(start, end)
 
     def params(episode: Json) -> Json:
-        times = episode.get("time_range") or {"start": now(), **given}
+        when = episode.get("time_range") or {"start": now(), **times}
         made = {"episode_id": new_id("ep_", time.time_ns() // 1_000_000)}
         scope, rest = lifted(call, episode)
-        return {"scope": scope, "episode": {**made, **rest, "time_range": times}}
+        return {"scope": scope, "episode": {**made, **rest, "time_range": when}}
 
     item = Item("episode", "append_episode", params, lambda reply: call.out.line(str(reply["episode_id"])))
     return feed(call, item, fields=fields, given=summary, stdin_json=stdin_json, stdin_ndjson=stdin_ndjson,
@@ -84,6 +84,5 @@ def list_(
     limit: Annotated[int | None, limit("At most so many.")] = None,
 ) -> None:
     """List episodes."""
-    wanted = {"time_range": span(since, until), "tags": tag, "entities": entity, "limit": limit}
-    given = {name: value for name, value in wanted.items() if value not in (None, [], {})}
-    call.out.listing("episodes", call.ask("list_episodes", episode_filter=given), "episodes", views.episodes)
+    wanted = given({"time_range": span(since, until), "tags": tag, "entities": entity, "limit": limit})
+    call.out.listing("episodes", call.ask("list_episodes", episode_filter=wanted), "episodes", views.episodes)

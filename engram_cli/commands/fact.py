@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from engram_cli import views
-from engram_cli.call import Call, parse_json, text_from
+from engram_cli.call import Call, given, parse_json, text_from
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
 from engram_cli.numbers import limit, number
 from engram_cli.options import command, family
@@ -136,8 +136,7 @@ def _holding(call: Call, wanted: Json) -> list[Json]:
 
 
 def _list(call: Call, wanted: Json) -> list[Json]:
-    given = {name: value for name, value in wanted.items() if value not in (None, [])}
-    return list(call.ask("list_facts", fact_filter=given)["facts"])
+    return list(call.ask("list_facts", fact_filter=given(wanted))["facts"])
 
 
 @command(app, "list", stream=True, example="""
@@ -188,8 +187,8 @@ def dispute(
         fact = _current(call, key)
         reply = _upsert(call, {**fact, "status": "disputed"})
     else:
-        given = {"fact_key": key, "value": _value(value, json_value), "confidence": confidence, "sources": source}
-        reply = _upsert(call, {name: one for name, one in given.items() if one is not None}, dispute=True)
+        other = {"fact_key": key, "value": _value(value, json_value)}
+        reply = _upsert(call, {**other, **given({"confidence": confidence, "sources": source})}, dispute=True)
     _answer(call, key, reply)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from engram.memory import new_id
 from engram_cli import views
-from engram_cli.call import Call, text_from
+from engram_cli.call import Call, given, text_from
 from engram_cli.commands.fact import Confidence, Sources
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
 from engram_cli.numbers import limit
@@ -76,9 +76,8 @@ def list_(
     limit: Annotated[int | None, limit("At most so many.")] = None,
 ) -> None:
     """List this run's insights."""
-    wanted = {"validation_state": state, "limit": limit}
-    given = {name: value for name, value in wanted.items() if value not in (None, [])}
-    call.out.listing("insights", call.ask("list_insights", insight_filter=given), "insights", views.insights)
+    wanted = given({"validation_state": state, "limit": limit})
+    call.out.listing("insights", call.ask("list_insights", insight_filter=wanted), "insights", views.insights)
 
 
 def _update(call: Call, id: str, state: str, confidence: float | None) -> None:
