@@ -142,17 +142,21 @@ def logs(
 
     check_places(os.environ)
     path = log_path(os.environ)
-    if call.out.json:
-        raise UsageError("a log is no JSON document", hint="leave --json out")
+    if follow and call.out.json:
+        raise UsageError("--follow has no end, so it cannot be one JSON document", hint="leave one of them out")
     try:
         file = open(path, encoding="utf-8", errors="replace")  # noqa: SIM115 - closed below, opened apart for the error
     except FileNotFoundError:
         raise NotFound(f"there is no log at {path}",
                        hint="a service keeps its own: journalctl --user -u engram") from None
     with file:
-        found = file.readlines()
-        for line in found[len(found) - min(lines, len(found)):]:
-            call.out.line(line.rstrip("\n"))
+        found = [line.rstrip("\n") for line in file]
+        last = found[len(found) - min(lines, len(found)):]
+        if call.out.json:
+            call.out.document("daemon-logs", {"path": path, "lines": last})
+            return
+        for line in last:
+            call.out.line(line)
         while follow:
             call.out.flush()
             line = file.readline()
@@ -179,7 +183,8 @@ def install(
     files = _units(home(os.environ), program)
     for path, text in files.items():
         if dry_run:
-            call.out.write(f"# {path}\n{text}\n")
+            if not call.out.json:
+                call.out.write(f"# {path}\n{text}\n")
             continue
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:

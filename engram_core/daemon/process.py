@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 
-from engram_core.errors import Busy, EngramError, InternalError
+from engram_core.errors import Busy, EngramError, InputOutputError, InternalError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ def run(*, socket: str | None = None, database: str | None = None, config: str |
     except EngramError as error:
         report.failed(error)
         return error.exit_code
+    except OSError as exc:  # what the system refuses, such as another open file, is no defect
+        where = f"{exc.filename}: " if exc.filename else ""
+        failure = InputOutputError(f"the system refused what the start needs: {where}{exc.strerror or exc}",
+                                   hint="see ulimit -a and engram daemon run --log-level debug")
+        report.failed(failure)
+        return failure.exit_code
     except Exception as exc:
         log.debug("the daemon failed to start", exc_info=True)
         defect = InternalError(f"a defect stopped the start: {type(exc).__name__}: {exc}",

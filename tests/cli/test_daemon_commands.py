@@ -135,3 +135,22 @@ def test_the_service_is_installed_with_the_programs_path(engram: Person, home: H
     paths = engram.done("daemon", "install", "--json").json["files"]
     assert sorted(os.path.basename(path) for path in paths) == ["engram.service", "engram.socket"]
     assert f"ExecStart={program} daemon run" in (folder / "engram.service").read_text()
+
+
+def test_logs_and_units_come_as_json_too(engram: Person, home: Home) -> None:
+    engram.done("daemon", "start")
+    logs = engram.done("daemon", "logs", "-n", "1", "--json").json
+    assert logs["schema"] == "engram.daemon-logs/1" and logs["path"].endswith("daemon.log") and len(logs["lines"]) == 1
+    assert engram("daemon", "logs", "--follow", "--json").code == 2
+    units = engram.done("daemon", "install", "--dry-run", "--json").json
+    assert units["schema"] == "engram.daemon-install/1" and units["files"][0].endswith("engram.service")
+    assert not Path(units["files"][0]).exists()
+
+
+def test_a_start_with_too_few_open_files_is_no_defect(engram: Person) -> None:
+    told = [engram.shell(f"ulimit -n {most}; engram daemon start --json") for most in (9, 10, 11, 12, 13, 14)]
+    for answer in told:
+        if answer.code:
+            error = json.loads(answer.err)["error"]
+            assert answer.code == 74 and error["kind"] in ("io", "store"), answer
+    assert any(answer.code for answer in told)
