@@ -68,10 +68,9 @@ class Redactor:
         """Raise BadInput, without repeating it, for a secret in one of an object's ids."""
         if not self._enabled or type(value) is not dict:
             return
-        ids = list(_ids_in(value, field))
-        if not _may_hold("\n".join([text for _, text in ids])):
+        if not _may_hold(_ids_together(value)):  # every append passes here, so the paths are made for a suspect only
             return
-        for where, text in ids:
+        for where, text in _ids_in(value, field):
             found = self._shipped.search(text)
             if found:
                 raise BadInput(f"{where} holds what looks like a secret ({_name(found)}); allowed is an id without "
@@ -124,6 +123,17 @@ class Redactor:
 
 def _may_hold(text: str) -> bool:
     return any(hint in text for hint in _HINTS)
+
+
+def _ids_together(value: dict[Any, Any]) -> str:
+    texts = []
+    for key, one in value.items():
+        if key in _IDS:
+            if type(one) is str:
+                texts.append(one)
+            elif type(one) is dict or type(one) is list:
+                texts += [text for text in (one.values() if type(one) is dict else one) if type(text) is str]
+    return "\n".join(texts)
 
 
 def _ids_in(value: dict[Any, Any], field: str) -> Iterator[tuple[str, str]]:
