@@ -19,6 +19,7 @@ import typer  # noqa: E402
 from engram_cli.errors import EXIT_CODES  # noqa: E402
 from engram_cli.main import COMMANDS, app  # noqa: E402
 from engram_cli.options import SECTIONS  # noqa: E402
+from engram_cli.times import TIMES  # noqa: E402
 from engram_core import __version__  # noqa: E402
 from engram_core.settings import AT_START, FIELDS  # noqa: E402
 
@@ -158,6 +159,8 @@ def _man_command(one: Page) -> str:
                       ".PP", "Example:", *_example(leaf.example)]
         shared = {option.names: option for leaf in _leaves(one) for option in leaf.options if option.shared}
         lines += [".SH SHARED OPTIONS", *_options(list(shared.values()))]
+    if any(option.metavar.startswith("TIME") for leaf in _leaves(one) for option in leaf.options):
+        lines += [".SH TIMES", roff(TIMES)]
     lines += [".SH EXIT STATUS", "See", ".BR engram (1).", ".SH SEE ALSO", *_see(["engram"])]
     return "\n".join(lines) + "\n"
 

@@ -17,10 +17,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import engram  # noqa: E402
 from engram_cli.errors import EXIT_CODES  # noqa: E402
 from engram_core import models, policy, redact  # noqa: E402
 from engram_core.errors import EngramError  # noqa: E402
 from engram_core.protocol.messages import OPERATIONS  # noqa: E402
+from engram_core.sections import PURPOSES, SECTIONS  # noqa: E402
 from engram_core.settings import AT_START, FIELDS  # noqa: E402
 
 MADE = re.compile(r"(?ms)^<!-- made: ([a-z-]+) -->\n.*?^<!-- end -->$")
@@ -192,7 +194,8 @@ def kinds() -> Iterator[str]:
 
 def _tree(cls: type[EngramError], depth: int) -> Iterator[str]:
     meaning = (cls.__doc__ or "").strip().splitlines()[0]
-    yield row(f"{'&nbsp;&nbsp;' * depth}`{cls.kind}`", f"`{cls.__name__}`", cls.code, cls.exit_code,
+    name = f"`{cls.__name__}`" if cls.__name__ in engram.__all__ else "command line only"
+    yield row(f"{'&nbsp;&nbsp;' * depth}`{cls.kind}`", name, cls.code, cls.exit_code,
               "yes" if cls.retryable else "", meaning)
     for sub in cls.__subclasses__():
         if sub.__module__ == cls.__module__:
@@ -249,9 +252,9 @@ def signal_fields() -> Iterator[str]:
 def shares() -> Iterator[str]:
     """Yield what the shipped policy shows each purpose."""
     purposes = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))["purposes"]
-    yield from table(("section", *policy.PURPOSES), (
-        row(f"`{section}`", *(_share(purposes[name]["sections"].get(section)) for name in policy.PURPOSES))
-        for section in policy.SECTIONS))
+    yield from table(("section", *PURPOSES), (
+        row(f"`{section}`", *(_share(purposes[name]["sections"].get(section)) for name in PURPOSES))
+        for section in SECTIONS))
 
 
 def _share(section: dict[str, Any] | None) -> str:

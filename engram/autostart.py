@@ -142,10 +142,11 @@ def _outcome(data: bytes) -> str:
     import json
 
     lines = data.decode(errors="replace").strip().splitlines()
+    report = next((line for line in reversed(lines) if line.startswith('{"state"')), "")  # an interpreter may add words
     try:
-        found = json.loads(lines[-1])
+        found = json.loads(report)
         state = found["state"]
-    except (IndexError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise NoDaemon("the daemon ended at its start" + (f": {lines[-1][:300]}" if lines else ""),
                        hint="see: engram daemon run") from None
     if state == "failed":

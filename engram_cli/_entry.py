@@ -27,8 +27,10 @@ HOT = {
 TIMEOUT_S = 10.0
 MAX_INPUT = 16 << 20
 MAX_REQUEST = 1 << 20
+MAX_TOKENS = 100_000_000
 # Settings that move the socket or the deadline; a file or environment without them leaves the defaults.
 MOVING = (b"url", b"socket", b"timeout")
+PLACES = ("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 MOVING_ENV = ("ENGRAM_STORE_URL", "ENGRAM_CONFIG", "ENGRAM_DAEMON_REQUEST_TIMEOUT_MS")
 
 Options = dict[str, str | bool | list[str]]
@@ -91,9 +93,14 @@ def understand(args: list[str]) -> tuple[str, Options, str | None] | None:
 
 def usual(command: str, options: Options) -> bool:
     """Tell whether the values need no explanation of what is wrong with them; Typer gives those."""
-    for name in ("--max-tokens", "--max-chars"):
+    for name, most in (("--max-tokens", MAX_TOKENS), ("--max-chars", (1 << 53) - 1)):
         value = options.get(name, "1")
-        if not (isinstance(value, str) and value.isascii() and value.isdigit() and 0 < int(value) < 1 << 53):
+        if not (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 17
+                and 0 < int(value) <= most):
+            return False
+    for name in ("--ts", "--now"):  # a date, and how long ago, are for Typer
+        value = str(options.get(name, "2026-01-01T00:00:00Z"))
+        if len(value) < 20 or value[10] != "T" or not (value[-1] == "Z" or value[-6] in "+-"):
             return False
     if "--no-limit" in options and "--max-tokens" in options:
         return False
@@ -267,6 +274,8 @@ def attempt(path: str, line: bytes, timeout: float) -> bytes:
 def usual_socket(options: Options) -> str:
     """Return the socket's path when flags and defaults alone decide it, "" when the settings must be read."""
     env = os.environ
+    if any(env.get(name, "/")[:1] not in "/" for name in PLACES):
+        return ""  # which is refused
     asked = options.get("--socket") or env.get("ENGRAM_SOCKET")
     if asked:
         return str(asked) if str(asked)[:1] == "/" else ""
@@ -318,9 +327,9 @@ def read_stdin() -> str:
 
 def write(data: bytes) -> None:
     """Write all of it to stdout."""
-    if sys.stdout is None:
-        raise OSError(9, "stdout is closed")
     try:
+        if sys.stdout is None:
+            raise OSError(9, "closed")
         while data:
             data = data[os.write(1, data):]
     except OSError as exc:

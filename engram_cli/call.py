@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from engram_cli.output import Output
-from engram_core.errors import BadInput, UsageError
+from engram_core.errors import BadInput, ConfigError, UsageError
 
 if TYPE_CHECKING:
     from engram.memory import Memory
@@ -40,12 +40,12 @@ class Call:
             self._memory = Memory.connect(self._socket, timeout=self._timeout, cwd=working_directory())
         return self._memory
 
-    def connect_without_files(self) -> None:
-        """Connect to the daemon that flags, environment and defaults name, whatever the configuration files say."""
+    def connect_despite(self, wrong: list[ConfigError]) -> None:
+        """Connect to the daemon there is although something in the configuration is wrong, which is added."""
         from engram.memory import Memory
         from engram_core import settings
 
-        found = settings.load(env=os.environ, flags={"daemon.socket": self._socket}, files_too=False)
+        found = settings.load(env=os.environ, flags={"daemon.socket": self._socket}, wrong=wrong)
         self._memory = Memory.connect(timeout=self._timeout, settings=found)
 
     def ask(self, method: str, **params: Any) -> Any:
@@ -58,6 +58,11 @@ class Call:
         if self._memory is not None:
             self._memory.close()
             self._memory = None
+
+
+def given(fields: Mapping[str, Any]) -> Json:
+    """Return the fields that a person gave: options left out are None or empty lists."""
+    return {name: value for name, value in fields.items() if value not in (None, [], {})}
 
 
 def working_directory() -> str:

@@ -1,8 +1,9 @@
 """Turn what went wrong into one line on stderr and the documented exit code. Driven by main.
 
-With ``--json`` the line is one object: ``{"error": {kind, message, hint, exit}}``. The exit codes are part of the
-interface: 0 done, 1 the asked-for thing is negative, 2 usage, 65 data, 69 no daemon, 70 defect, 74 input and output,
-75 try again, 76 protocol, 77 permission, 78 configuration, 130, 141 and 143 signals.
+With ``--json`` the line is one object: ``{"error": {kind, message, hint, exit}}``. A check that finds several
+things wrong tells each on a line of its own, and all but the first as ``more`` in the object. The exit codes are part
+of the interface: 0 done, 1 the asked-for thing is negative, 2 usage, 65 data, 69 no daemon, 70 defect, 74 input and
+output, 75 try again, 76 protocol, 77 permission, 78 configuration, 130, 141 and 143 signals.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import os
 import sys
 from typing import Any
 
-from engram_cli.output import clean, dumps, note
-from engram_core.errors import EngramError
+from engram_cli.output import STDOUT, clean, dumps, note
+from engram_core.errors import AccessDenied, ConfigError, EngramError, InputOutputError, InternalError
 
 __all__ = ["EXIT_CODES", "failure", "report"]
 
@@ -38,21 +39,26 @@ _DENIED = (errno.EACCES, errno.EPERM)
 
 def failure(exc: BaseException) -> dict[str, Any]:
     """Return kind, message, hint and exit code of anything a command may raise."""
-    if isinstance(exc, EngramError):
-        return _entry(exc.kind, exc.message, exc.hint, exc.exit_code)
-    if isinstance(exc, OSError):
-        where = f"{exc.filename}: " if exc.filename else ""
-        text = exc.strerror or str(exc)
-        if exc.errno in _DENIED:
-            return _entry("access_denied", f"{where}{text}", "check its owner and permissions", 77)
-        return _entry("io", f"{where}{text}", "", 74)
-    name = type(exc).__name__
-    return _entry("internal", f"defect in Engram: {name}: {exc}",
-                  "set ENGRAM_DEBUG=1 and repeat it to see where; please report it", 70)
+    error = exc if isinstance(exc, EngramError) else _of_ours(exc)
+    found = {"kind": error.kind, "message": error.message, "hint": error.hint, "exit": error.exit_code}
+    if isinstance(error, ConfigError) and error.more:
+        found["more"] = [{"message": one.message, "hint": one.hint} for one in error.more]
+    return found
 
 
-def _entry(kind: str, message: str, hint: str, code: int) -> dict[str, Any]:
-    return {"kind": kind, "message": message, "hint": hint, "exit": code}
+def _of_ours(exc: BaseException) -> EngramError:
+    """Return the error of our tree that a foreign one stands for."""
+    if not isinstance(exc, OSError):
+        return InternalError(f"defect in Engram: {type(exc).__name__}: {exc}",
+                             hint="set ENGRAM_DEBUG=1 and repeat it to see where; please report it")
+    why = exc.strerror or str(exc)
+    if exc.filename == STDOUT:
+        return InputOutputError(f"stdout cannot be written: {'it is closed' if exc.errno == errno.EBADF else why}",
+                                hint="what was stored stays; send the output elsewhere")
+    text = (f"{exc.filename}: " if exc.filename else "") + why
+    if exc.errno in _DENIED:
+        return AccessDenied(text, hint="check its owner and permissions")
+    return InputOutputError(text)
 
 
 def report(exc: BaseException, *, as_json: bool) -> int:
@@ -65,6 +71,7 @@ def report(exc: BaseException, *, as_json: bool) -> int:
     if as_json:
         note(dumps({"error": entry}))
     else:
-        text = f"engram: {entry['message']}" + (f"; {entry['hint']}" if entry["hint"] else "")
-        note(" ".join(clean(text).split()))
+        for one in (entry, *entry.get("more", ())):
+            text = f"engram: {one['message']}" + (f"; {one['hint']}" if one["hint"] else "")
+            note(" ".join(clean(text).split()))
     return int(entry["exit"])

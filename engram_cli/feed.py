@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from engram_cli.call import Call, json_kind, lines_of_stdin, parse_object, read_stdin
+from engram_cli.call import given as given_fields
 from engram_cli.errors import failure
 from engram_cli.output import Progress, plural
 from engram_core.errors import BadInput, EngramError, UsageError
@@ -52,7 +53,7 @@ def feed(call: Call, item: Item, *, fields: Mapping[str, Any], argument: Callabl
         raise UsageError("--stdin-json and --stdin-ndjson exclude each other", hint="choose one")
     if given is not None and (stdin_json or stdin_ndjson):
         raise UsageError("an argument and stdin are both given", hint="leave one of them out")
-    base = {key: value for key, value in fields.items() if value not in (None, [], {})}
+    base = given_fields(fields)
     if stdin_ndjson:
         return _Stream(call, item, base).run()
     one = {**base, **(parse_object(read_stdin(), what="stdin") if stdin_json else argument())}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
@@ -17,7 +16,8 @@ import typer
 
 from engram_cli.errors import report
 from engram_cli.options import HELP, NO_MARKUP, Family
-from engram_core.errors import UsageError
+from engram_cli.output import prepare_streams
+from engram_core.errors import EngramError, UsageError
 
 # section: name, module below commands/, short help
 COMMANDS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
@@ -147,13 +147,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(argv)
     as_json = "--json" in args or "--ndjson" in args
     try:
-        if sys.stdout is not None:
-            sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-        if sys.stderr is not None:
-            sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        prepare_streams()
         code = _invoke(args)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return code
     except (BrokenPipeError, SystemExit):  # Typer turns the first into the second
         _silence_stdout()
@@ -176,6 +172,8 @@ def _invoke(args: list[str]) -> int:
     try:
         result = command.main(args, prog_name="engram", standalone_mode=False)
     except _Mistake as exc:
+        if isinstance(exc.__context__, EngramError):  # what an option's own reader says, wrapped as any ValueError
+            raise exc.__context__ from None
         ctx = getattr(exc, "ctx", None)
         path = ctx.command_path if ctx is not None else "engram"
         raise _in_plain_words(exc.format_message().rstrip(".").replace("\n", " "), path) from exc
@@ -188,9 +186,6 @@ def _in_plain_words(message: str, path: str) -> UsageError:
         words = message.partition("(")[2].partition("(")[2].rstrip(")")
         return UsageError(f"too many words: {words}",
                           hint=f"put a text of several words into quotes; see {path} --help")
-    for found, plain in ((r"is not a valid int(?:eger)?", "a whole number"), (r"is not a valid float", "a number"),
-                         (r"is not in the range x>=(\d+)", r"at least \3")):
-        message = re.sub(rf"^Invalid value for '(\S+)': (.*) {found}$", rf"\1 is \2, but must be {plain}", message)
     return UsageError(message, hint=f"see {path} --help")
 
 

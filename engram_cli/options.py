@@ -16,7 +16,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from engram_cli.call import Call
+from engram_cli.numbers import number
 from engram_cli.output import Output
+from engram_cli.times import TIMES
 from engram_core.errors import BadInput, UsageError, nearest
 
 _SCOPE = {
@@ -47,8 +49,9 @@ def _daemon_parameters() -> list[inspect.Parameter]:
     return [
         _parameter("socket", str | None, typer.Option(
             "--socket", envvar="ENGRAM_SOCKET", metavar="PATH", help="Socket of the daemon.")),
-        _parameter("timeout", float | None, typer.Option(
-            "--timeout", metavar="SECONDS", help="How long to wait for the answer; 10 by default.")),
+        _parameter("timeout", float | None, number(
+            "--timeout", low=0, high=MAX_TIMEOUT_S, above=True, whole=False, metavar="SECONDS",
+            hint="give the seconds to wait for the answer", help="How long to wait for the answer; 10 by default.")),
     ]
 
 
@@ -80,11 +83,19 @@ def examples_of(command: Any) -> list[str]:
     return [line.strip() for line in (command.epilog or "").partition("Example:\n")[2].splitlines()]
 
 
+def takes_times(command: Any) -> bool:
+    """Tell whether an option of a command takes a TIME."""
+    return any(str(getattr(param, "metavar", "") or "").startswith("TIME") for param in command.params)
+
+
 class Command(TyperCommand):
     """Show a command's own options first, the shared ones after."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples."""
+        """Write how times are written where there are any, and the examples."""
+        if takes_times(self):
+            formatter.write_paragraph()
+            formatter.write_text(TIMES)
         _write_examples(formatter, examples_of(self))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -219,13 +230,9 @@ def _check_choice(flag: str, given: object, allowed: list[str]) -> None:
 
 def make_call(given: dict[str, Any], own: dict[str, Any]) -> Call:
     """Build the Call from the shared options; one that the command declared itself counts as well."""
-    timeout = given.get("timeout")
-    if timeout is not None and not 0 < timeout <= MAX_TIMEOUT_S:
-        raise UsageError(f"--timeout is {timeout:g}, but must be more than 0 and at most {MAX_TIMEOUT_S}",
-                         hint="give the seconds to wait for the answer")
     color = given.get("color") or "auto"
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"--color is {color!r}, but must be auto, always or never")
     output = Output(as_json=bool(given.get("json_out")), ndjson=bool(given.get("ndjson_out")), color=color)
     scope = {name: given.get(name, own.get(name)) for name in _SCOPE}
-    return Call(output, scope=scope, socket=given.get("socket"), timeout=timeout)
+    return Call(output, scope=scope, socket=given.get("socket"), timeout=given.get("timeout"))

@@ -7,6 +7,7 @@ that does not change with the window: one line per row, columns separated by a t
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Json = dict[str, Any]
+STDOUT = "stdout"  # the name under which a failure to write it is told
 GAP = 2  # between columns
 ENOUGH = 40  # cells of text that are worth more than another column
 
@@ -31,6 +33,31 @@ _SEQUENCE = re.compile(
 # Overrides of the writing direction could make a line read other than it is stored.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _RAW_CONTROL = re.compile("[\x7f-\x9f\ud800-\udfff]")
+
+
+class _Stdout(io.FileIO):
+    """The file below stdout; it names itself when it cannot be written, whoever wrote to it."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as exc:
+            exc.filename = STDOUT
+            raise
+
+
+def prepare_streams() -> None:
+    """Make stdout UTF-8 whatever the locale says, and able to name itself; let stderr take any text."""
+    if sys.stdout is sys.__stdout__:
+        # A closed one becomes one that cannot be written, so that nothing opened later takes its place.
+        fd = 1 if sys.stdout is not None else os.open(os.devnull, os.O_RDONLY)
+        raw = _Stdout(fd, "w", closefd=False)
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="replace",
+                                      line_buffering=raw.isatty())
+    else:
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    if sys.stderr is not None:
+        sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 class Column(NamedTuple):
@@ -56,21 +83,18 @@ class Output:
 
     def __init__(self, *, as_json: bool = False, ndjson: bool = False, color: str = "auto") -> None:
         self.json, self.ndjson = as_json, ndjson
-        self.terminal = sys.stdout is not None and sys.stdout.isatty()
+        self.terminal = sys.stdout.isatty()
         self.color = wants_color(color, self.terminal)
         self.rich = self.terminal or self.color
 
     def write(self, text: str) -> None:
         """Write text to stdout as it is, as UTF-8 whatever the locale says."""
-        if sys.stdout is None:
-            raise OSError(9, "stdout is closed")
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode("utf-8", "replace"))
 
     def flush(self) -> None:
         """Hand everything written to the system, so that a failure is seen here and not at exit."""
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
 
     def line(self, text: str) -> None:
         """Write one line of memory text or figures, without terminal escapes."""

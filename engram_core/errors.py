@@ -22,6 +22,7 @@ uses it.
     |- ProtocolError                 a line the other side cannot read: 76
     |  `- MethodNotFound
     |- AccessDenied                  not ours, or forbidden by the system: 77
+    |- InputOutputError              a stream or a file of a command: 74
     `- InternalError                 a defect of Engram: 70
 """
 
@@ -29,8 +30,8 @@ from __future__ import annotations
 
 __all__ = [
     "AccessDenied", "BadInput", "BudgetTooSmall", "Busy", "ConfigError", "Conflict", "DeadlineExceeded",
-    "EngramError", "InternalError", "MethodNotFound", "NoDaemon", "NotFound", "ProtocolError", "SchemaTooNew",
-    "StoreCorrupt", "StoreError", "TokenizerError", "UnknownField", "UsageError", "by_kind", "nearest",
+    "EngramError", "InputOutputError", "InternalError", "MethodNotFound", "NoDaemon", "NotFound", "ProtocolError",
+    "SchemaTooNew", "StoreCorrupt", "StoreError", "TokenizerError", "UnknownField", "UsageError", "by_kind", "nearest",
 ]
 
 
@@ -97,6 +98,16 @@ class ConfigError(EngramError, ValueError):
     """A configuration or policy file is wrong; the message names file, field and what is allowed."""
 
     kind, code, exit_code = "config", -32020, 78
+    more: tuple[ConfigError, ...] = ()
+    """What else is wrong, where everything was looked through."""
+
+    @classmethod
+    def of(cls, problems: list[ConfigError]) -> ConfigError:
+        """Return the first of several problems with the others, each once."""
+        different = list({problem.message: problem for problem in problems}.values())
+        first = cls(different[0].message, hint=different[0].hint)
+        first.more = tuple(different[1:])
+        return first
 
 
 class StoreError(EngramError):
@@ -151,6 +162,12 @@ class AccessDenied(EngramError):
     """A path or peer that is not ours, or an action the system forbids."""
 
     kind, code, exit_code = "access_denied", -32043, 77
+
+
+class InputOutputError(EngramError):
+    """A stream or a file of a command cannot be read or written; the message names it."""
+
+    kind, code, exit_code = "io", -32044, 74
 
 
 class InternalError(EngramError):

@@ -8,6 +8,7 @@ left out, except those in ``SHOWN``.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
@@ -334,12 +335,20 @@ def build(model: type[M], value: object, field: str, *, keep: bool = False) -> M
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise explained(error, model, field) from None
+        raise _explained(error.errors(include_url=False)[0], model, field) from None
 
 
-def explained(error: ValidationError, model: type[BaseModel], field: str) -> BadInput:
-    """Turn pydantic's first complaint into one line of ours."""
-    first = error.errors(include_url=False)[0]
+def problems(model: type[BaseModel], value: dict[str, Any], field: str) -> list[BadInput]:
+    """Return everything that keeps an object from being the model, in words of ours."""
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        return [_explained(one, model, field) for one in error.errors(include_url=False)]
+    return []
+
+
+def _explained(first: Mapping[str, Any], model: type[BaseModel], field: str) -> BadInput:
+    """Turn one complaint of pydantic into one line of ours."""
     path, given, kind = _path(field, first["loc"]), first["input"], first["type"]
     context = first.get("ctx", {})
     if kind == "extra_forbidden":

@@ -7,29 +7,20 @@ The request models check what callers send; the packet models are the published 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from engram_core.models import Id, Model, Names, Text, TimeRange
+from engram_core.sections import PURPOSES, SECTIONS
 
 SCHEMA_VERSION = "v1"
-Purpose = Literal["planner", "tool", "responder"]
-SectionName = Literal[
-    "working_state",
-    "rolling_summary",
-    "key_quotes",
-    "conversation_window",
-    "open_loops",
-    "last_tool_evidence",
-    "facts",
-    "preferences",
-    "procedures",
-    "episodes",
-    "insights",
-    "insight",
-    "citations",
-]
+if TYPE_CHECKING:
+    Purpose = str
+    SectionName = str
+else:  # pydantic checks the names, whoever looks one up has a plain text
+    Purpose = Literal[PURPOSES]
+    SectionName = Literal[(*SECTIONS, "insight")]  # the last is what earlier requests call the insights
 
 
 class Cues(Model):

@@ -8,20 +8,17 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from engram_core.errors import BadInput, ConfigError, EngramError, nearest
-from engram_core.models import build
+from engram_core.models import build, problems
 from engram_core.policy_file import read, unreadable
+from engram_core.sections import PURPOSES, SECTIONS
 from engram_core.values import dump_json
-
-SECTIONS = ("working_state", "rolling_summary", "key_quotes", "conversation_window", "open_loops", "last_tool_evidence",
-            "facts", "preferences", "procedures", "episodes", "insights", "citations")
-"""The sections of a packet, also the names that ``budget.per_section`` knows."""
-PURPOSES = ("planner", "tool", "responder")
 
 RECIPE_WEIGHTS: dict[str, float] = {
     "k1": 1.2, "b": 0.4, "body": 0.2, "caption": 0.75, "question_word": 0.4, "grams": 0.5, "pairs": 0.45,
@@ -131,21 +128,25 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def checked(table: dict[str, Any], source: str, *, recipe: tuple[str, ...] = ()) -> Policy:
-    """Make the policy from a merged table; raise ConfigError naming source, field, value and what is allowed."""
-    try:
-        policy = build(Policy, table, "policy")
-    except BadInput as error:
-        raise ConfigError(f"{source}: {error.message}",
-                          hint=error.hint or "`engram policy show default` lists every field") from None
-    for name, value in policy.recipe.items():
-        if name in RECIPE_SHARES and value > 1:
-            raise ConfigError(f"{source}: policy.recipe.{name} is {value:g}; allowed is a number from 0 to 1",
+    """Make the policy from a merged table; raise ConfigError with everything that is wrong in it."""
+    found = [ConfigError(f"{source}: {one.message}", hint=one.hint or "`engram policy show default` lists every field")
+             for one in problems(Policy, table, "policy")]
+    weights = table.get("recipe")
+    found += _wrong_weights(weights, source, recipe) if isinstance(weights, dict) else ()
+    if found:
+        raise ConfigError.of(found)
+    return build(Policy, table, "policy")
+
+
+def _wrong_weights(weights: dict[str, Any], source: str, recipe: tuple[str, ...]) -> Iterator[ConfigError]:
+    for name, value in weights.items():
+        if name in RECIPE_SHARES and isinstance(value, int | float) and value > 1:
+            yield ConfigError(f"{source}: policy.recipe.{name} is {value:g}; allowed is a number from 0 to 1",
                               hint=f"{RECIPE_WEIGHTS[name]:g} is the default")
         if recipe and name not in recipe:
             near = nearest(name, list(recipe))
-            raise ConfigError(f"{source}: policy.recipe has the unknown weight {name!r}; known are {', '.join(recipe)}",
+            yield ConfigError(f"{source}: policy.recipe has the unknown weight {name!r}; known are {', '.join(recipe)}",
                               hint=f"did you mean {near}?" if near else "remove it")
-    return policy
 
 
 _LOOK_S = 0.5
@@ -264,8 +265,8 @@ class Policies:
             raise _as_request(error) from None
 
     def check(self, table: dict[str, Any], source: str) -> None:
-        """Raise ConfigError naming the source unless the table would do as a policy."""
-        checked(merged(self._default(), table), source, recipe=self._recipe)
+        """Raise ConfigError naming the source and all that is wrong unless the table would do as a policy."""
+        checked(merged(self._shipped_default(), table), source, recipe=self._recipe)
 
 
 def _as_request(error: EngramError) -> BadInput:

@@ -1,18 +1,22 @@
 """Keep secrets out of the store: patterns of well-known keys and tokens are replaced before anything is written.
 
-Driven by the writing handlers; the count of replacements goes into the reply.
+Driven by the writing handlers; the count of replacements goes into the reply. In an id or a key a secret is refused
+instead: replaced, it would name another memory, and two of them the same one. There the patterns of the
+configuration do not count, because an id that Engram makes may hold six digits by chance.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from engram_core.errors import BadInput
+
 PATTERNS: Mapping[str, str] = {
-    "private-key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-    "jwt": r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
-    "api-key": r"\bsk-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}",
+    "private-key": r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)",
+    "jwt": r"\beyJ[A-Za-z0-9]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+    "api-key": r"\bsk-(?=[A-Za-z_-]{0,100}[0-9])[A-Za-z0-9_-]{20,}",
     "aws-key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
     "github-token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,})",
     "gitlab-token": r"\bglpat-[A-Za-z0-9_-]{20,}",
@@ -24,12 +28,16 @@ PATTERNS: Mapping[str, str] = {
     "bearer-token": r"(?<=[Bb]earer )[A-Za-z0-9._~+/-]{20,}=*",
     "url-password": r"(?<=://)[^\s/:@]{1,64}:[^\s/@]{1,128}(?=@)",
 }
-"""Name and pattern of what is redacted unless the configuration says otherwise."""
+"""Name and pattern of what is redacted unless the configuration says otherwise.
+
+None of them can begin at many places of one run of its letters and then fail at its end: any text is searched in time
+that grows with its length. So the first part of a JWT takes no ``-`` and ``_``, which JSON in ASCII does not give.
+"""
 
 _HINTS = ("-----BEGIN", "eyJ", "sk-", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-",
           "xox", "AIza", "k_live_", "k_test_", "npm_", "hf_", "earer ", "://")
 _IDS = frozenset(("event_id", "fact_id", "fact_key", "episode_id", "procedure_id", "task_type", "id", "sources",
-                  "evidence_id", "scope"))
+                  "evidence_id", "build_id", "scope"))
 _HOLDERS = ("key_quotes", "tool_evidence")
 
 
@@ -42,18 +50,37 @@ class Redactor:
         self._extra = [(name, re.compile(pattern)) for name, pattern in extra.items()]
         self._pattern: re.Pattern[str] | None = None
 
-    def memory(self, value: Any) -> tuple[Any, int]:
-        """Return a memory with its texts redacted but its ids as they are: they name it and what it cites."""
+    def memory(self, value: Any, field: str) -> tuple[Any, int]:
+        """Return a memory with its texts redacted and its ids, which name it and what it cites, as they are."""
         if not self._enabled or type(value) is not dict:
             return value, 0
-        done = {key: self._field(key, one) for key, one in value.items()}
+        self.check_ids(value, field)
+        done = {key: self._field(key, one, field) for key, one in value.items()}
         return {key: one for key, (one, _) in done.items()}, sum(count for _, count in done.values())
 
-    def _field(self, key: str, value: Any) -> tuple[Any, int]:
+    def _field(self, key: str, value: Any, field: str) -> tuple[Any, int]:
         if key in _HOLDERS and type(value) is list:
-            done = [self.memory(one) for one in value]
+            done = [self.memory(one, f"{field}.{key}[{at}]") for at, one in enumerate(value)]
             return [one for one, _ in done], sum(count for _, count in done)
         return (value, 0) if key in _IDS else self.value(value)
+
+    def check_ids(self, value: Any, field: str) -> None:
+        """Raise BadInput, without repeating it, for a secret in one of an object's ids."""
+        if not self._enabled or type(value) is not dict:
+            return
+        if not _may_hold(_ids_together(value)):  # every append passes here, so the paths are made for a suspect only
+            return
+        for where, text in _ids_in(value, field):
+            found = self._shipped.search(text)
+            if found:
+                raise BadInput(f"{where} holds what looks like a secret ({_name(found)}); allowed is an id without "
+                               "one: ids are stored as they are", hint="name it otherwise, or turn redact.enabled off")
+
+    @property
+    def _shipped(self) -> re.Pattern[str]:
+        if self._pattern is None:  # compiled at the first text that may need it: that takes milliseconds
+            self._pattern = re.compile("|".join(f"(?P<p{at}>{one})" for at, one in enumerate(PATTERNS.values())))
+        return self._pattern
 
     def value(self, value: Any) -> tuple[Any, int]:
         """Return the JSON value with its texts and keys redacted, and how many replacements that took."""
@@ -82,18 +109,53 @@ class Redactor:
 
     def _text(self, text: str) -> tuple[str, int]:
         count = 0
-        if any(hint in text for hint in _HINTS):
-            if self._pattern is None:  # compiled at the first text that may need it: that takes milliseconds
-                self._pattern = re.compile("|".join(f"(?P<p{at}>{one})" for at, one in enumerate(PATTERNS.values())))
-            text, count = self._pattern.subn(_mark, text)
+        if _may_hold(text):
+            text, count = self._shipped.subn(_mark, text)
         for name, pattern in self._extra:
             pieces = [match.span() for match in pattern.finditer(text) if match[0]]
-            for start, end in reversed(pieces):
-                text = f"{text[:start]}[redacted:{name}]{text[end:]}"
-            count += len(pieces)
+            if pieces:
+                begins = [0, *(end for _, end in pieces)]
+                ends = [*(start for start, _ in pieces), len(text)]
+                text = f"[redacted:{name}]".join(text[one:other] for one, other in zip(begins, ends, strict=True))
+                count += len(pieces)
         return text, count
 
 
+def _may_hold(text: str) -> bool:
+    for hint in _HINTS if text else ():  # noqa: SIM110 - a loop takes half the time of any()
+        if hint in text:
+            return True
+    return False
+
+
+def _ids_together(value: dict[Any, Any]) -> str:
+    texts = []
+    for key, one in value.items():
+        if key in _IDS:
+            if type(one) is str:
+                texts.append(one)
+            elif type(one) is dict or type(one) is list:
+                texts += [text for text in (one.values() if type(one) is dict else one) if type(text) is str]
+    return "\n".join(texts)
+
+
+def _ids_in(value: dict[Any, Any], field: str) -> Iterator[tuple[str, str]]:
+    """Yield the ids of an object with their paths: a text, those of a list, those of a scope."""
+    path = f"{field}." if field else ""
+    for key, one in value.items():
+        if key not in _IDS:
+            continue
+        if type(one) is str:
+            yield path + key, one
+        elif type(one) is list:
+            yield from ((f"{path}{key}[{at}]", text) for at, text in enumerate(one) if type(text) is str)
+        elif type(one) is dict:
+            yield from ((f"{path}{key}.{name}", text) for name, text in one.items() if type(text) is str)
+
+
+def _name(match: re.Match[str]) -> str:
+    return next(name for at, name in enumerate(PATTERNS) if match.group(f"p{at}") is not None)
+
+
 def _mark(match: re.Match[str]) -> str:
-    name = next(name for at, name in enumerate(PATTERNS) if match.group(f"p{at}") is not None)
-    return f"[redacted:{name}]"
+    return f"[redacted:{_name(match)}]"

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "AT_START", "FIELDS", "SCOPE_IDS", "Field", "Settings", "check", "config_path", "database_path", "field_of", "load",
-    "log_path", "login_name", "parse_text", "project_file", "read_file", "resolve_scope", "socket_path",
+    "AT_START", "FIELDS", "SCOPE_IDS", "Field", "Settings", "check", "check_places", "config_path",
+    "database_path", "field_of", "load", "log_path", "login_name", "parse_text", "project_file", "read_file",
+    "resolve_scope", "socket_path",
 ]
 
 SYSTEM_FILE = "/etc/engram/engram.toml"
@@ -143,29 +144,34 @@ class Settings:
 
 
 def load(*, env: Mapping[str, str], config: str | None = None, cwd: str | None = None,
-         flags: Mapping[str, Any] | None = None, files_too: bool = True) -> Settings:
+         flags: Mapping[str, Any] | None = None, wrong: list[ConfigError] | None = None) -> Settings:
     """Merge all layers into one Settings; ``config`` names a file to use instead of the user's.
 
-    Without ``files_too`` no file is read: for who must go on although one of them is broken.
+    What is wrong in a file is raised, or, where ``wrong`` is given, added there and left out: all else that the files
+    say still holds, for who looks everything through or must go on.
     """
+    check_places(env, wrong)
     values = {f.key: f.default for f in FIELDS}
     origins: dict[str, str] = {}
     files: list[str] = []
     chosen = config or env.get("ENGRAM_CONFIG") or ""
     places = (SYSTEM_FILE, os.path.abspath(chosen) if chosen else config_path(env))
-    for path in places if files_too else ():
-        found = read_file(path)
+    for path in places:
+        found = read_file(path, wrong=wrong)
         if found is None and chosen and path == places[1]:
-            raise ConfigError(f"{path}: there is no such configuration file",
-                              hint="check --config and ENGRAM_CONFIG")
+            _tell(ConfigError(f"{path}: there is no such configuration file", hint="check --config and ENGRAM_CONFIG"),
+                  wrong)
         _merge(found, path, values, origins, files)
     project = project_file(cwd, env) if cwd else ""
     if project:
-        _merge(read_file(project, project=True), project, values, origins, files)
+        _merge(read_file(project, project=True, wrong=wrong), project, values, origins, files)
     for f in FIELDS:
         text = env.get(f.env, "")
         if text:
-            values[f.key], origins[f.key] = _from_text(f, text), f"environment {f.env}"
+            try:
+                values[f.key], origins[f.key] = _from_text(f, text), f"environment {f.env}"
+            except ConfigError as exc:
+                _tell(exc, wrong)
     for key, value in (flags or {}).items():
         if value is not None:
             values[key], origins[key] = check(key, value, "flag"), "flag"
@@ -228,17 +234,12 @@ def _fits(field: Field, value: Any) -> bool:
 def _check_patterns(patterns: dict[str, str], where: str) -> None:
     if not patterns:
         return
-    import re  # late: only who adds patterns pays for it
+    from engram_core.patterns import problem  # late: only who adds patterns pays for it
 
-    for name, pattern in patterns.items():
-        try:
-            compiled = re.compile(pattern)
-        except re.error as exc:
-            raise ConfigError(f"{where}: redact.patterns.{name} is {_shown(pattern)}, which is no regular "
-                              f"expression: {exc}", hint="correct or remove it") from exc
-        if compiled.match(""):
-            raise ConfigError(f"{where}: redact.patterns.{name} is {_shown(pattern)}, which matches the "
-                              "empty text", hint="make it match at least one character")
+    wrong = [ConfigError(f"{where}: redact.patterns.{name} is {_shown(pattern)}, which {found[0]}", hint=found[1])
+             for name, pattern in patterns.items() if (found := problem(pattern))]
+    if wrong:
+        raise ConfigError.of(wrong)
 
 
 def _from_text(field: Field, text: str) -> Any:
@@ -278,24 +279,40 @@ def _suggest_value(field: Field, value: Any) -> str:
 # ---- files
 
 
-def read_file(path: str, *, project: bool = False) -> dict[str, Any] | None:
-    """Return a file's settings as dotted keys, checked, or None when there is no such file."""
+def read_file(path: str, *, project: bool = False, wrong: list[ConfigError] | None = None) -> dict[str, Any] | None:
+    """Return a file's settings as dotted keys, checked, or None when there is no such file.
+
+    With ``wrong`` what is wrong is added there, and the settings that are right are returned.
+    """
+    try:
+        parsed = _parsed(path)
+    except ConfigError as exc:
+        _tell(exc, wrong)
+        return {}
+    return None if parsed is None else dict(_settings_in(parsed, path, project, wrong))
+
+
+def _tell(error: ConfigError, wrong: list[ConfigError] | None) -> None:
+    if wrong is None:
+        raise error
+    wrong.append(error)
+
+
+def _parsed(path: str) -> dict[str, Any] | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}", hint="correct its permissions") from exc
+    from engram_core.trusted import check_owner  # late, as all that a machine without a file does not pay
+
     with os.fdopen(fd, "rb") as file:
-        _check_owner(path, os.fstat(fd))
+        check_owner(path, os.fstat(fd))
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES} bytes",
                           hint="is it a configuration file?")
-    return dict(_settings_in(_parse(path, data), path, project))
-
-
-def _parse(path: str, data: bytes) -> dict[str, Any]:
     import tomllib  # late: 12 ms that a machine without a file does not pay
 
     try:
@@ -306,43 +323,25 @@ def _parse(path: str, data: bytes) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not TOML: {exc}", hint="correct that line") from exc
 
 
-def _settings_in(parsed: dict[str, Any], path: str, project: bool) -> Iterator[tuple[str, Any]]:
+def _settings_in(parsed: dict[str, Any], path: str, project: bool,
+                 wrong: list[ConfigError] | None) -> Iterator[tuple[str, Any]]:
     for section, table in parsed.items():
         if section not in SECTIONS:
-            raise ConfigError(f"{path}: unknown section [{section}]", hint=_suggest(section, list(SECTIONS)))
-        if not isinstance(table, dict):
-            raise ConfigError(f"{path}: {section} is {_shown(table)}, but must be a section",
-                              hint=f"write [{section}] on a line of its own")
-        if project and section != "scope":
-            raise ConfigError(f"{path}: has a section [{section}], but a project's file holds [scope] only",
-                              hint="put it in your own configuration; engram config path names the file")
-        for name, value in table.items():
-            key = f"{section}.{name}"
-            yield key, check(key, value, path)
-
-
-def _check_owner(path: str, stat: os.stat_result) -> None:
-    """Refuse a file that anyone but us and root can change, and anything that is no regular file."""
-    if (stat.st_mode & 0o170000) != 0o100000:
-        raise ConfigError(f"{path}: is not a regular file", hint="remove it or name another with --config")
-    if stat.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(f"{path}: belongs to another user (uid {stat.st_uid})",
-                          hint=f"run: chown $(id -u) {path}")
-    if stat.st_mode & 0o002 or (stat.st_mode & 0o020 and not _own_group(stat.st_gid)):
-        raise ConfigError(f"{path}: can be written by others (mode {stat.st_mode & 0o777:04o})",
-                          hint=f"run: chmod go-w {path}")
-
-
-def _own_group(gid: int) -> bool:
-    """Tell whether the group is the user's private one, as many systems make for each user with umask 002."""
-    import grp  # late: only a group-writable file needs it
-    import pwd
-
-    try:
-        me, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
-    except KeyError:
-        return False
-    return gid == me.pw_gid and not set(group.gr_mem) - {me.pw_name}
+            _tell(ConfigError(f"{path}: unknown section [{section}]", hint=_suggest(section, list(SECTIONS))), wrong)
+        elif not isinstance(table, dict):
+            _tell(ConfigError(f"{path}: {section} is {_shown(table)}, but must be a section",
+                              hint=f"write [{section}] on a line of its own"), wrong)
+        elif project and section != "scope":
+            _tell(ConfigError(f"{path}: has a section [{section}], but a project's file holds [scope] only",
+                              hint="put it in your own configuration; engram config path names the file"), wrong)
+        else:
+            for name, value in table.items():
+                key = f"{section}.{name}"
+                try:
+                    yield key, check(key, value, path)
+                except ConfigError as exc:
+                    for one in (exc, *exc.more):
+                        _tell(one, wrong)
 
 
 def project_file(cwd: str, env: Mapping[str, str]) -> str:
@@ -360,6 +359,15 @@ def project_file(cwd: str, env: Mapping[str, str]) -> str:
 
 
 # ---- paths
+
+
+def check_places(env: Mapping[str, str], wrong: list[ConfigError] | None = None) -> None:
+    """Refuse a home or XDG folder that is not absolute: what it names would change with the current folder."""
+    for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        value = env.get(name, "")
+        if value and not value.startswith("/"):
+            _tell(ConfigError(f"environment {name} is {_shown(value)}, but must be an absolute path",
+                              hint="start it with /, or unset it"), wrong)
 
 
 def database_path(settings: Settings, env: Mapping[str, str]) -> str:

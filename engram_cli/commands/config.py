@@ -31,6 +31,7 @@ def _load(config: str | None) -> settings.Settings:
 @command(app, "path", scope=False, daemon=False, example="engram config path")
 def path(call: Call, *, config: File = None) -> None:
     """Write the path of your configuration file, whether it exists or not."""
+    settings.check_places(os.environ)
     found = config or settings.config_path(os.environ)
     if call.out.json:
         read = list(_load(config if config and os.path.exists(config) else None).files)
@@ -142,8 +143,11 @@ def _tell_daemon(call: Call, setting: str) -> str:
 
 @command(app, "check", scope=False, daemon=False, example="engram config check")
 def check(call: Call, *, config: File = None) -> None:
-    """Check every configuration file, and name file, setting and what is allowed if one is wrong."""
-    found = _load(config)
+    """Check every configuration file, and name file, setting and what is allowed for everything that is wrong."""
+    wrong: list[ConfigError] = []
+    found = settings.load(env=os.environ, config=config, cwd=working_directory(), wrong=wrong)
+    if wrong:
+        raise ConfigError.of(wrong)
     if call.out.json:
         call.out.document("config-check", {"files": list(found.files)})
     else:

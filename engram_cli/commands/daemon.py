@@ -12,6 +12,8 @@ import typer
 
 from engram_cli.call import Call
 from engram_cli.commands import admin
+from engram_cli.errors import report
+from engram_cli.numbers import COUNT_MAX, number
 from engram_cli.options import command, family
 from engram_core.errors import AccessDenied, ConfigError, DeadlineExceeded, NoDaemon, NotFound, UsageError
 
@@ -34,7 +36,8 @@ def run(
     """Run the daemon in the foreground, as a service manager does; the log goes to stderr."""
     from engram_core.daemon.process import run as serve
 
-    return serve(socket=socket, database=database, config=config, log_level=log_level)
+    return serve(socket=socket, database=database, config=config, log_level=log_level,
+                 tell=lambda error: report(error, as_json=call.out.json))
 
 
 @command(app, "start", scope=False, example="engram daemon start")
@@ -55,15 +58,14 @@ def _show(call: Call, found: dict[str, Any]) -> None:
 @command(app, "stop", scope=False, example="engram daemon stop")
 def stop(call: Call) -> None:
     """Stop the daemon after it has finished what it accepted."""
-    try:
-        pid = _stop(call)
-    except ConfigError as broken:
-        os.environ["ENGRAM_AUTOSTART"] = "0"
-        call.connect_without_files()
-        pid = _stop(call)
-        if not pid:
-            raise broken
-        call.out.note(f"the configuration was left out: {broken.message}")
+    wrong: list[ConfigError] = []
+    os.environ["ENGRAM_AUTOSTART"] = "0"
+    call.connect_despite(wrong)
+    pid = _stop(call)
+    if wrong and not pid:  # perhaps one runs where the configuration meant to say
+        raise ConfigError.of(wrong)
+    for one in wrong:
+        call.out.note(f"left out: {one.message}")
     if call.out.json:
         call.out.document("daemon", {"running": False, "stopped": pid})
     else:
@@ -132,26 +134,29 @@ engram daemon logs --follow
 """)
 def logs(
     call: Call, *,
-    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", help="The last N lines.")] = 20,
+    lines: Annotated[int, number("--lines", "-n", low=0, high=COUNT_MAX, help="The last N lines.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep writing new lines as they come.")] = False,
 ) -> None:
     """Show the log of a daemon that a command started; a service manager keeps its own."""
-    from engram_core.settings import log_path
+    from engram_core.settings import check_places, log_path
 
+    check_places(os.environ)
     path = log_path(os.environ)
-    if lines < 0:
-        raise UsageError(f"--lines is {lines}, but must be at least 0", hint="leave it out for the last 20")
-    if call.out.json:
-        raise UsageError("a log is no JSON document", hint="leave --json out")
+    if follow and call.out.json:
+        raise UsageError("--follow has no end, so it cannot be one JSON document", hint="leave one of them out")
     try:
         file = open(path, encoding="utf-8", errors="replace")  # noqa: SIM115 - closed below, opened apart for the error
     except FileNotFoundError:
         raise NotFound(f"there is no log at {path}",
                        hint="a service keeps its own: journalctl --user -u engram") from None
     with file:
-        found = file.readlines()
-        for line in found[len(found) - min(lines, len(found)):]:
-            call.out.line(line.rstrip("\n"))
+        found = [line.rstrip("\n") for line in file]
+        last = found[len(found) - min(lines, len(found)):]
+        if call.out.json:
+            call.out.document("daemon-logs", {"path": path, "lines": last})
+            return
+        for line in last:
+            call.out.line(line)
         while follow:
             call.out.flush()
             line = file.readline()
@@ -171,12 +176,15 @@ def install(
 ) -> None:
     """Install the daemon as a service of your login: systemd on Linux, launchd on macOS (the latter untested)."""
     from engram_core.paths import home
+    from engram_core.settings import check_places
 
+    check_places(os.environ)
     program = _program()
     files = _units(home(os.environ), program)
     for path, text in files.items():
         if dry_run:
-            call.out.write(f"# {path}\n{text}\n")
+            if not call.out.json:
+                call.out.write(f"# {path}\n{text}\n")
             continue
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:

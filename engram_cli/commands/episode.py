@@ -9,11 +9,13 @@ import typer
 
 from engram.memory import new_id
 from engram_cli import views
-from engram_cli.call import Call, text_from
+from engram_cli.call import Call, given, text_from
 from engram_cli.commands.fact import Share, Sources
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
+from engram_cli.numbers import limit
 from engram_cli.options import command, family
-from engram_cli.times import moment, time_range
+from engram_cli.times import now, span
+from engram_cli.times import time as time_option
 from engram_core.errors import UsageError
 
 app = family("episode", "Keep summaries of what happened in a stretch of time.", default="list")
@@ -28,9 +30,8 @@ def add(
     summary: Annotated[str | None, typer.Argument(metavar="[SUMMARY]", show_default=False,
                                                   help="What happened; - or a pipe reads stdin.")] = None,
     *,
-    start: Annotated[str | None, typer.Option(
-        "--start", metavar="TIME", help="When it began; now by default.")] = None,
-    end: Annotated[str | None, typer.Option("--end", metavar="TIME", help="When it ended.")] = None,
+    start: Annotated[str | None, time_option("--start", help="When it began; now by default.")] = None,
+    end: Annotated[str | None, time_option("--end", end=True, help="When it ended.")] = None,
     highlight: Annotated[list[str] | None, typer.Option(
         "--highlight", metavar="TEXT", help="A detail worth keeping; may be given again.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag; may be given again.")] = None,
@@ -52,16 +53,15 @@ def add(
     """
     fields = {"highlights": highlight, "tags": tag, "entities": entity, "sources": source, "scope_level": share,
               "compression_level": level, "episode_id": id}
-    given = {"start": moment(start, "--start"), "end": moment(end, "--end")}
     if end is not None and start is None and not (stdin_json or stdin_ndjson):
         raise UsageError("--end is given without --start", hint="say when it began as well")
-    span = {name: at for name, at in given.items() if at}
+    times = span(start, end)
 
     def params(episode: Json) -> Json:
-        times = episode.get("time_range") or {"start": moment("0s", "now"), **span}
+        when = episode.get("time_range") or {"start": now(), **times}
         made = {"episode_id": new_id("ep_", time.time_ns() // 1_000_000)}
         scope, rest = lifted(call, episode)
-        return {"scope": scope, "episode": {**made, **rest, "time_range": times}}
+        return {"scope": scope, "episode": {**made, **rest, "time_range": when}}
 
     item = Item("episode", "append_episode", params, lambda reply: call.out.line(str(reply["episode_id"])))
     return feed(call, item, fields=fields, given=summary, stdin_json=stdin_json, stdin_ndjson=stdin_ndjson,
@@ -75,17 +75,14 @@ engram episode list --tag blog --json
 def list_(
     call: Call,
     *,
-    since: Annotated[str | None, typer.Option(
-        "--since", metavar="TIME", help="Those that go on at or after it.")] = None,
-    until: Annotated[str | None, typer.Option(
-        "--until", metavar="TIME", help="Those that began at or before it.")] = None,
+    since: Annotated[str | None, time_option("--since", help="Those that go on at or after it.")] = None,
+    until: Annotated[str | None, time_option("--until", end=True, help="Those that began at or before it.")] = None,
     tag: Annotated[list[str] | None, typer.Option(
         "--tag", metavar="TAG", help="Only with this tag; may be given again.")] = None,
     entity: Annotated[list[str] | None, typer.Option(
         "--entity", metavar="NAME", help="Only about it; may be given again.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, limit("At most so many.")] = None,
 ) -> None:
     """List episodes."""
-    wanted = {"time_range": time_range(since, until), "tags": tag, "entities": entity, "limit": limit}
-    given = {name: value for name, value in wanted.items() if value not in (None, [])}
-    call.out.listing("episodes", call.ask("list_episodes", episode_filter=given), "episodes", views.episodes)
+    wanted = given({"time_range": span(since, until), "tags": tag, "entities": entity, "limit": limit})
+    call.out.listing("episodes", call.ask("list_episodes", episode_filter=wanted), "episodes", views.episodes)

@@ -9,9 +9,12 @@ import typer
 
 from engram_cli import views
 from engram_cli.call import Call
+from engram_cli.numbers import COUNT_MAX, number
+from engram_cli.numbers import limit as number_limit
 from engram_cli.options import command, family
 from engram_cli.output import one_line
-from engram_cli.times import time_range
+from engram_cli.times import span
+from engram_cli.times import time as time_option
 from engram_core.errors import UsageError
 
 app = family("events", "List what happened, newest last, or follow it.", default="list")
@@ -26,31 +29,27 @@ engram events --follow
 def list_(
     call: Call,
     *,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="N",
-                                              help="The newest N, in time order; 50 by default.")] = None,
-    after: Annotated[int | None, typer.Option("--after", metavar="SEQ", min=0,
-                                              help="Only those after this sequence number.")] = None,
-    since: Annotated[str | None, typer.Option(
-        "--since", metavar="TIME", help="From this time on: a time, a date, 2h, 3d.")] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Up to this time.")] = None,
+    limit: Annotated[int | None, number_limit("The newest N, in time order; 50 by default.", "-n",
+                                              hint="leave it out for the newest 50")] = None,
+    after: Annotated[int | None, number("--after", low=0, high=COUNT_MAX, metavar="SEQ",
+                                        help="Only those after this sequence number.")] = None,
+    since: Annotated[str | None, time_option("--since", help="From this time on: a time, a date, 2h, 3d.")] = None,
+    until: Annotated[str | None, time_option("--until", end=True, help="Up to this time.")] = None,
     level: Annotated[str | None, typer.Option(
         "--level", metavar="run|session|owner",
         help="Of this run, this session, or every session; run by default.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep writing new events as they come.")] = False,
 ) -> None:
     """List what happened, newest last; --follow keeps writing."""
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit is {limit}, but must be at least 1", hint="leave it out for the newest 50")
     if follow and until is not None:
         raise UsageError("--follow and --until exclude each other", hint="choose one")
     if follow and call.out.json:
         raise UsageError("--follow has no end, so it cannot be one JSON document", hint="use --ndjson")
-    span = time_range(since, until)
     if limit is None and after is None and not follow and (since or until) is None:
         limit = 50
     if follow and limit is None and after is None and since is None:
         limit = 10
-    found = collect(call, limit=limit, after=after, span=span, level=level)
+    found = collect(call, limit=limit, after=after, span=span(since, until) or None, level=level)
     if follow:
         _write(call, found)
         _follow(call, last=_last(call, found, after, level), level=level)

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from engram_cli import views
-from engram_cli.call import Call, parse_json, text_from
+from engram_cli.call import Call, given, parse_json, text_from
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
+from engram_cli.numbers import limit, number
 from engram_cli.options import command, family
-from engram_cli.times import moment
+from engram_cli.times import now, time
 from engram_core.errors import NotFound, UsageError
 
 app = family("fact", "Keep facts: one value per key, with its history.", default="list")
@@ -21,7 +22,8 @@ Share = Annotated[str | None, typer.Option("--share", metavar="user|agent|tenant
                                            help="Who shares it: this user, every user of the agent, or all.")]
 Sources = Annotated[list[str] | None, typer.Option(
     "--source", metavar="EVENT", help="Id of an event it comes from; may be given again.")]
-Confidence = Annotated[float | None, typer.Option("--confidence", metavar="0..1", help="How sure it is.")]
+Confidence = Annotated[float | None, number("--confidence", low=0, high=1, whole=False, data=True, metavar="0..1",
+                                            help="How sure it is.")]
 JsonValue = Annotated[bool, typer.Option("--json-value", help="Read VALUE as JSON instead of text.")]
 
 
@@ -39,8 +41,8 @@ def set_(
     *,
     json_value: JsonValue = False,
     confidence: Confidence = None,
-    valid_from: Annotated[str | None, typer.Option("--from", metavar="TIME", help="Since when it holds.")] = None,
-    valid_to: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Until when it holds.")] = None,
+    valid_from: Annotated[str | None, time("--from", help="Since when it holds.")] = None,
+    valid_to: Annotated[str | None, time("--to", end=True, help="Until when it holds.")] = None,
     source: Sources = None,
     share: Share = None,
     notes: Annotated[str | None, typer.Option(
@@ -54,7 +56,7 @@ def set_(
 
     A JSON object on stdin has the fields that engram fact list --json shows; options fill in what it leaves out.
     """
-    validity = {"valid_from": moment(valid_from, "--from"), "valid_to": moment(valid_to, "--to")}
+    validity = {"valid_from": valid_from, "valid_to": valid_to}
     fields = {"fact_id": id, "confidence": confidence, "sources": source, "scope_level": share, "notes": notes,
               "validity": {name: at for name, at in validity.items() if at}}
 
@@ -93,9 +95,8 @@ def get(
     call: Call,
     key: Key,
     *,
-    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="The value that held at this time.")] = None,
-    as_of: Annotated[str | None, typer.Option("--as-of", metavar="TIME",
-                                              help="The value known at this time.")] = None,
+    at: Annotated[str | None, time("--at", help="The value that held at this time.")] = None,
+    as_of: Annotated[str | None, time("--as-of", help="The value known at this time.")] = None,
 ) -> None:
     """Write the value of a key; ends with 1 when there is none."""
     fact = _current(call, key, at=at, as_of=as_of)
@@ -116,7 +117,7 @@ def _current(call: Call, key: str, *, at: str | None = None, as_of: str | None =
 
 def _currents(call: Call, key: str, *, at: str | None = None, as_of: str | None = None) -> list[Json]:
     """Return the active value of a key, or the disputed ones; those that held at a time."""
-    found = _holding(call, {"fact_key": key, "valid_at": moment(at, "--at"), "as_of": moment(as_of, "--as-of")})
+    found = _holding(call, {"fact_key": key, "valid_at": at, "as_of": as_of})
     if not found and (at or as_of):
         raise NotFound(f"there was no fact {key!r} at that time", hint=f"see: engram fact history {key}")
     if not found:
@@ -135,8 +136,7 @@ def _holding(call: Call, wanted: Json) -> list[Json]:
 
 
 def _list(call: Call, wanted: Json) -> list[Json]:
-    given = {name: value for name, value in wanted.items() if value not in (None, [])}
-    return list(call.ask("list_facts", fact_filter=given)["facts"])
+    return list(call.ask("list_facts", fact_filter=given(wanted))["facts"])
 
 
 @command(app, "list", stream=True, example="""
@@ -149,12 +149,12 @@ def list_(
     status: Annotated[list[str] | None, typer.Option(
         "--status", metavar="active|disputed|deprecated", help="Only these; active and disputed by default.")] = None,
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Only of this key.")] = None,
-    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Those that held at this time.")] = None,
-    as_of: Annotated[str | None, typer.Option("--as-of", metavar="TIME", help="Those known at this time.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    at: Annotated[str | None, time("--at", help="Those that held at this time.")] = None,
+    as_of: Annotated[str | None, time("--as-of", help="Those known at this time.")] = None,
+    limit: Annotated[int | None, limit("At most so many.")] = None,
 ) -> None:
     """List facts: what holds, and what is disputed."""
-    wanted = {"fact_key": key, "valid_at": moment(at, "--at"), "as_of": moment(as_of, "--as-of"), "limit": limit}
+    wanted = {"fact_key": key, "valid_at": at, "as_of": as_of, "limit": limit}
     found = _list(call, {**wanted, "status": status}) if status else _holding(call, wanted)
     call.out.listing("facts", {"facts": found}, "facts", views.facts)
 
@@ -187,18 +187,18 @@ def dispute(
         fact = _current(call, key)
         reply = _upsert(call, {**fact, "status": "disputed"})
     else:
-        given = {"fact_key": key, "value": _value(value, json_value), "confidence": confidence, "sources": source}
-        reply = _upsert(call, {name: one for name, one in given.items() if one is not None}, dispute=True)
+        other = {"fact_key": key, "value": _value(value, json_value)}
+        reply = _upsert(call, {**other, **given({"confidence": confidence, "sources": source})}, dispute=True)
     _answer(call, key, reply)
 
 
 @command(app, "retract", example="engram fact retract city")
 def retract(call: Call, key: Key) -> None:
     """Declare that a fact no longer holds; its history stays."""
-    now = moment("0s", "now")
+    ended = now()
     reply: Json = {}
     for fact in _currents(call, key):
-        validity = {**(fact.get("validity") or {}), "valid_to": now}
+        validity = {**(fact.get("validity") or {}), "valid_to": ended}
         reply = _upsert(call, {**fact, "status": "deprecated", "validity": validity})
     _answer(call, key, {**reply, "outcome": "retracted"})
 

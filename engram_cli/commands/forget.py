@@ -10,7 +10,7 @@ import typer
 from engram_cli.call import Call
 from engram_cli.options import NO_MARKUP, command
 from engram_cli.output import plural
-from engram_cli.times import moment
+from engram_cli.times import time
 from engram_core.errors import UsageError
 
 app = typer.Typer(**NO_MARKUP)
@@ -40,8 +40,7 @@ def forget(
         "--session", metavar="ID", help="What belongs to this session; with --id only where it is.")] = None,
     run_id: Annotated[str | None, typer.Option(
         "--run", metavar="ID", help="What belongs to this run; with --id only where it is.")] = None,
-    before: Annotated[str | None, typer.Option(
-        "--before", metavar="TIME", help="What is older: a time, a date, 90d.")] = None,
+    before: Annotated[str | None, time("--before", help="What is older: a time, a date, 90d.")] = None,
     all: Annotated[bool, typer.Option("--all", help="Everything of this user and agent.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -51,7 +50,7 @@ def forget(
     Several options narrow each other. Ends with 1 when there was nothing to delete.
     """
     selector = {"ids": id, "kinds": kind, "session": not id and session_id is not None,
-                "run": not id and run_id is not None, "before": moment(before, "--before"), "all": all}
+                "run": not id and run_id is not None, "before": before, "all": all}
     selector = {name: value for name, value in selector.items() if value}
     if not selector:
         raise UsageError("nothing selected", hint="name it with --id, --kind, --session, --run, --before or --all")

@@ -9,11 +9,12 @@ import typer
 
 from engram.memory import new_id
 from engram_cli import views
-from engram_cli.call import Call, text_from
+from engram_cli.call import Call, given, text_from
 from engram_cli.commands.fact import Confidence, Sources
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
+from engram_cli.numbers import limit
 from engram_cli.options import command, family
-from engram_cli.times import moment
+from engram_cli.times import time as time_option
 from engram_core.errors import UsageError
 
 app = family("insight", "Keep hypotheses, and test, validate or reject them.", default="list")
@@ -38,8 +39,8 @@ def add(
     confidence: Confidence = None,
     suggest: Annotated[list[str] | None, typer.Option(
         "--suggest", metavar="TEXT", help="A test that would tell; may be given again.")] = None,
-    expires: Annotated[str | None, typer.Option("--expires", metavar="TIME|run_end",
-                                                help="When it lapses; with the run by default.")] = None,
+    expires: Annotated[str | None, time_option(
+        "--expires", word="run_end", help="When it lapses; with the run by default.")] = None,
     source: Sources = None,
     id: Annotated[str | None, typer.Option(
         "--id", metavar="ID", help="The insight's id; a new one by default.")] = None,
@@ -51,7 +52,7 @@ def add(
     A JSON object on stdin has the fields that engram insight list --json shows; its scope may name another run.
     """
     fields = {"trigger": trigger, "confidence": confidence, "tests_suggested": suggest, "sources": source, "id": id,
-              "expires_at": expires if expires == "run_end" else moment(expires, "--expires"), "type": type}
+              "expires_at": expires, "type": type}
 
     def params(insight: Json) -> Json:
         made = {"id": new_id("in_", time.time_ns() // 1_000_000), "type": "hypothesis"}
@@ -72,12 +73,11 @@ def list_(
     *,
     state: Annotated[list[str] | None, typer.Option(
         "--state", metavar="unvalidated|testing|validated|rejected", help="Only these; may be given again.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, limit("At most so many.")] = None,
 ) -> None:
     """List this run's insights."""
-    wanted = {"validation_state": state, "limit": limit}
-    given = {name: value for name, value in wanted.items() if value not in (None, [])}
-    call.out.listing("insights", call.ask("list_insights", insight_filter=given), "insights", views.insights)
+    wanted = given({"validation_state": state, "limit": limit})
+    call.out.listing("insights", call.ask("list_insights", insight_filter=wanted), "insights", views.insights)
 
 
 def _update(call: Call, id: str, state: str, confidence: float | None) -> None:

@@ -9,8 +9,10 @@ import typer
 from engram_cli import views
 from engram_cli.call import Call, text_from
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
+from engram_cli.numbers import TOKENS_MAX, number
+from engram_cli.numbers import limit as number_limit
 from engram_cli.options import NO_MARKUP, command
-from engram_cli.times import moment
+from engram_cli.times import time
 from engram_core.errors import UsageError
 
 app = typer.Typer(**NO_MARKUP)
@@ -37,8 +39,7 @@ def append(
         "--entity", metavar="NAME", help="Someone or something it is about; may be given again.")] = None,
     id: Annotated[str | None, typer.Option(
         "--id", metavar="ID", help="The event's id; the same id with the same text is stored once.")] = None,
-    ts: Annotated[str | None, typer.Option(
-        "--ts", metavar="TIME", help="When it happened, with time zone; now by default.")] = None,
+    ts: Annotated[str | None, time("--ts", help="When it happened; now by default.")] = None,
     require_commit: Annotated[bool, typer.Option(
         "--require-commit", help="Fail when the daemon cannot commit it now.")] = False,
     stdin_json: StdinJson = False,
@@ -80,18 +81,16 @@ def search(
     *,
     kind: Annotated[list[str] | None, typer.Option(
         "--kind", metavar="event|fact|episode|procedure|insight", help="Only this kind; may be given again.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1,
-                                              help="At most so many; 20 by default.")] = None,
-    now: Annotated[str | None, typer.Option("--now", metavar="TIME",
-                                            help="What 'now' means for last week, yesterday.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(
-        "--max-tokens", metavar="N", min=1, help="As many of the best as fit into this budget.")] = None,
+    limit: Annotated[int | None, number_limit("At most so many; 20 by default.", hint="leave it out for 20")] = None,
+    now: Annotated[str | None, time("--now", help="What 'now' means for last week, yesterday.")] = None,
+    max_tokens: Annotated[int | None, number("--max-tokens", low=1, high=TOKENS_MAX,
+                                             help="As many of the best as fit into this budget.")] = None,
 ) -> None:
     """Find memories by what they say, the best first.
 
     Searches events of every session of this user and agent, facts, episodes, procedures and insights.
     """
     reply: dict[str, Any] = call.ask("search", query=text_from(query, what="query"), kinds=kind, limit=limit,
-                                     now=moment(now, "--now"), max_tokens=max_tokens)
+                                     now=now, max_tokens=max_tokens)
     empty = f"nothing found that fits into {max_tokens} tokens; see: engram search --help" if max_tokens else ""
     call.out.listing("search", reply, "hits", lambda hits: views.hits(hits, empty=empty))

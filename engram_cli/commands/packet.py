@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from engram_cli.call import Call
+from engram_cli.numbers import COUNT_MAX, TOKENS_MAX, number
 from engram_cli.options import NO_MARKUP, command
+from engram_cli.times import time
 from engram_core.errors import UsageError
 
 app = typer.Typer(**NO_MARKUP)
@@ -17,8 +19,10 @@ Purpose = Annotated[str | None, typer.Option(
     "--purpose", metavar="planner|tool|responder", help="Who reads it; responder by default.")]
 Query = Annotated[str | None, typer.Option("--query", "-q", metavar="TEXT",
                                            help="What is asked, usually the user's turn.")]
-MaxTokens = Annotated[int | None, typer.Option(
-    "--max-tokens", metavar="N", help="The budget, never exceeded; 2048 by default.")]
+MaxTokens = Annotated[int | None, number("--max-tokens", low=1, high=TOKENS_MAX, hint="--no-limit takes all there is",
+                                         help="The budget, never exceeded; 2048 by default.")]
+Budget = Annotated[int | None, number("--max-tokens", low=1, high=TOKENS_MAX,
+                                      help="The budget, never exceeded; 2048 by default.")]
 TaskType = Annotated[str | None, typer.Option("--task-type", metavar="NAME", help="Kind of task, for procedures.")]
 Policy = Annotated[str | None, typer.Option("--policy", metavar="NAME", help="The policy; see engram policy list.")]
 Tags = Annotated[list[str] | None, typer.Option(
@@ -27,8 +31,7 @@ Entities = Annotated[list[str] | None, typer.Option(
     "--entity", metavar="NAME", help="Prefer what is about it; may be given again.")]
 Keywords = Annotated[list[str] | None, typer.Option(
     "--keyword", metavar="WORD", help="A word to look for; may be given again.")]
-Now = Annotated[str | None, typer.Option("--now", metavar="TIME",
-                                         help="Build it as if at this time, with time zone.")]
+Now = Annotated[str | None, time("--now", help="Build it as if at this time.")]
 Tokenizer = Annotated[str | None, typer.Option(
     "--tokenizer", metavar="o200k_base|cl100k_base|bytes|estimate", help="What counts the tokens.")]
 
@@ -37,8 +40,6 @@ def request(*, purpose: str | None, query: str | None, max_tokens: int | None, t
             policy: str | None, tag: list[str] | None, entity: list[str] | None, keyword: list[str] | None,
             now: str | None, persist: bool, no_limit: bool = False) -> dict[str, Any]:
     """Return the packet request of the options; what was not given is left to the daemon."""
-    if max_tokens is not None and max_tokens <= 0:
-        raise UsageError(f"--max-tokens is {max_tokens}, but must be at least 1", hint="--no-limit takes all there is")
     if no_limit and max_tokens is not None:
         raise UsageError("--max-tokens and --no-limit exclude each other", hint="choose one")
     cues = {"tags": tag, "entities": entity, "keywords": keyword}
@@ -66,8 +67,8 @@ def packet(
         "--bare", help="Only the memories, without meta, report and explain.")] = False,
     part: Annotated[str | None, typer.Option(
         "--part", metavar="all|stable|volatile", help="All, what a prompt cache can keep, or the rest.")] = None,
-    max_chars: Annotated[int | None, typer.Option(
-        "--max-chars", metavar="N", help="At most so many characters.")] = None,
+    max_chars: Annotated[int | None, number("--max-chars", low=1, high=COUNT_MAX,
+                                            help="At most so many characters.")] = None,
     policy: Policy = None, task_type: TaskType = None, tag: Tags = None, entity: Entities = None,
     keyword: Keywords = None, now: Now = None,
     no_persist: Annotated[bool, typer.Option("--no-persist", help="Do not keep it for engram explain.")] = False,
@@ -100,7 +101,7 @@ def explain(
     memory: Annotated[str | None, typer.Option("--memory", metavar="ID",
                                                help="Show one memory's full arithmetic.")] = None,
     all: Annotated[bool, typer.Option("--all", help="List every omitted memory.")] = False,
-    purpose: Purpose = None, query: Query = None, max_tokens: MaxTokens = None, policy: Policy = None,
+    purpose: Purpose = None, query: Query = None, max_tokens: Budget = None, policy: Policy = None,
     task_type: TaskType = None, tag: Tags = None, entity: Entities = None, keyword: Keywords = None, now: Now = None,
     tokenizer: Tokenizer = None,
 ) -> None:

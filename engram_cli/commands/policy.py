@@ -14,6 +14,8 @@ import typer
 from engram_cli.call import Call
 from engram_cli.options import command, family
 from engram_cli.output import Column, Table
+from engram_core.errors import ConfigError
+from engram_core.policy_file import read
 
 app = family("policy", "Show and check the policies that shape a packet.", default="list")
 
@@ -49,20 +51,30 @@ def check(
     name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE]", show_default=False,
                                                help="One policy or file; all of them by default.")] = None,
 ) -> None:
-    """Check policies, and name file, field and what is allowed if one is wrong."""
-    if name is not None and (os.sep in name or name.endswith(".toml")):
-        from engram_core.policy_file import read
-
-        call.memory.policies(table=_as_json(read(name)), source=name)
-        checked = [name]
-    else:
-        checked = [name] if name is not None else [one["name"] for one in call.memory.policies()["policies"]]
-        for one in checked:
-            call.memory.policies(one)
+    """Check policies: name every file that is wrong, with every field that is, and what is allowed."""
+    checked = _files(call, name)
+    problems: list[ConfigError] = []
+    for file in checked.values():
+        try:
+            call.memory.policies(table=_as_json(read(file)), source=file)
+        except ConfigError as exc:
+            problems += [exc, *exc.more]
+    if problems:
+        raise ConfigError.of(problems)
     if call.out.json:
-        call.out.document("policy-check", {"checked": checked})
+        call.out.document("policy-check", {"checked": list(checked)})
     else:
         call.out.line("ok: " + ", ".join(checked))
+
+
+def _files(call: Call, name: str | None) -> dict[str, str]:
+    """Return what is to be checked: names, and the files they stand for."""
+    if name is not None and (os.sep in name or name.endswith(".toml")):
+        return {name: name}
+    files = {one["name"]: one["file"] for one in call.memory.policies()["policies"]}
+    if name is None:
+        return files
+    return {name: files[name] if name in files else call.memory.policies(name)["file"]}  # which says what is known
 
 
 def _as_json(value: Any, levels: int = 16) -> Any:

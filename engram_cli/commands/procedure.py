@@ -10,6 +10,7 @@ from engram_cli import views
 from engram_cli.call import Call, parse_json, text_from
 from engram_cli.commands.fact import JsonValue, Share, Sources
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
+from engram_cli.numbers import limit, number
 from engram_cli.options import command, family
 from engram_core.errors import UsageError
 
@@ -31,8 +32,8 @@ def set_(
                                                   help="How it is done; - or a pipe reads stdin.")] = None,
     *,
     json_value: JsonValue = False,
-    priority: Annotated[int | None, typer.Option(
-        "--priority", metavar="N", help="Higher comes first; 0 by default.")] = None,
+    priority: Annotated[int | None, number("--priority", low=-1000, high=1000, data=True,
+                                           help="Higher comes first; 0 by default.")] = None,
     applies: Annotated[list[str] | None, typer.Option(
         "--applies", metavar="NAME=VALUE", help="When it applies, such as tags=web; may be given again.")] = None,
     source: Sources = None,
@@ -96,7 +97,7 @@ def list_(
     task: Annotated[str | None, typer.Argument(metavar="[TASK]", show_default=False,
                                                help="Kind of task; all by default.")] = None,
     *,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, limit("At most so many.")] = None,
 ) -> None:
     """List procedures."""
     found = call.ask("list_procedures", task_type=task, limit=limit)

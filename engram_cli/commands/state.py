@@ -11,6 +11,7 @@ from engram_cli.call import Call, parse_json, parse_object, text_from
 from engram_cli.commands.fact import JsonValue
 from engram_cli.commands.procedure import pairs
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
+from engram_cli.numbers import COUNT_MAX, number
 from engram_cli.options import command, family
 from engram_core.errors import UsageError
 
@@ -18,8 +19,8 @@ app = family("state", "Keep what the current run is working on.", default="show"
 slot = family("slot", "Set or remove one slot.")
 app.add_typer(slot)
 
-Expected = Annotated[int | None, typer.Option(
-    "--expected-version", metavar="N", help="Change it only if it still has this version.")]
+Expected = Annotated[int | None, number("--expected-version", low=0, high=COUNT_MAX, data=True,
+                                        help="Change it only if it still has this version.")]
 EMPTY: Json = {"goal": "", "plan": [], "slots": {}, "constraints": {}, "tool_evidence": [], "decisions": [],
                "risks": [], "open_loops": []}
 

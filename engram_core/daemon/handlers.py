@@ -215,6 +215,8 @@ class Engine:
         for at, (method, params) in enumerate(ops):
             try:
                 check_params(method, params)
+                if method != "forget":  # what was stored before, or without redaction, can be forgotten
+                    self.redactor.check_ids(params, "")
                 runs.append(writing.HANDLERS[method](self, params))
                 places.append(at)
             except EngramError as error:

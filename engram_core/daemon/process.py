@@ -15,11 +15,12 @@ import signal
 import sys
 import time
 
-from engram_core.errors import Busy, EngramError, InternalError
+from engram_core.errors import Busy, EngramError, InputOutputError, InternalError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
     from typing import Any
 
     from engram_core.daemon.endpoint import Bound
@@ -38,18 +39,26 @@ log = logging.getLogger("engram.daemon")
 
 
 def run(*, socket: str | None = None, database: str | None = None, config: str | None = None,
-        log_level: str | None = None, detached: bool = False) -> int:
+        log_level: str | None = None, detached: bool = False,
+        tell: Callable[[EngramError], object] | None = None) -> int:
     """Serve one database until a signal or ``shutdown``; return the exit code.
 
     With ``detached`` stderr is the pipe of the client that started us: it gets one line, ready, running or failed.
+    Otherwise ``tell`` shows why there will be no daemon, on stderr in words unless given.
     """
-    report = Report(detached)
+    report = Report(detached, tell or _in_words)
     try:
         harden()
         return _serve(report, socket=socket, database=database, config=config, log_level=log_level)
     except EngramError as error:
         report.failed(error)
         return error.exit_code
+    except OSError as exc:  # what the system refuses, such as another open file, is no defect
+        where = f"{exc.filename}: " if exc.filename else ""
+        failure = InputOutputError(f"the system refused what the start needs: {where}{exc.strerror or exc}",
+                                   hint="see ulimit -a and engram daemon run --log-level debug")
+        report.failed(failure)
+        return failure.exit_code
     except Exception as exc:
         log.debug("the daemon failed to start", exc_info=True)
         defect = InternalError(f"a defect stopped the start: {type(exc).__name__}: {exc}",
@@ -61,8 +70,9 @@ def run(*, socket: str | None = None, database: str | None = None, config: str |
 class Report:
     """Tell whoever started the daemon how the start went: one JSON line on a pipe, or the log."""
 
-    def __init__(self, detached: bool) -> None:
+    def __init__(self, detached: bool, tell: Callable[[EngramError], object]) -> None:
         self._fd = os.dup(2) if detached else -1
+        self._tell = tell
 
     def ready(self, socket_path: str, log_file: str) -> None:
         """Say that the socket is open; from here on stderr is the log."""
@@ -80,7 +90,7 @@ class Report:
         if self._fd >= 0:
             self._send({"state": "failed", "kind": error.kind, "message": error.message, "hint": error.hint})
         else:
-            sys.stderr.write(f"engram: {error}\n")
+            self._tell(error)
         notify(f"STATUS={error.message}")
 
     def _send(self, found: dict[str, str]) -> None:
@@ -91,6 +101,10 @@ class Report:
             except OSError:
                 pass  # the client has stopped waiting; the daemon serves the next one
             self._fd = -1
+
+
+def _in_words(error: EngramError) -> None:
+    sys.stderr.write(f"engram: {error}\n")
 
 
 def harden() -> None:

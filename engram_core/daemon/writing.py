@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core.errors import BadInput, Conflict, UnknownField, nearest
 from engram_core.events import Event, check_event
 from engram_core.ids import new_id
+from engram_core.scope import Scope
 from engram_core.store import writes
 from engram_core.store.tables import MEMORIES, SHORT_TERMS, WORKING_STATES
 from engram_core.store.transaction import Transaction
@@ -44,6 +45,7 @@ _EVENT_TEXTS = ("payload", "tags", "entities")
 def _event(engine: Engine, value: Any, params: Params) -> tuple[Event, int]:
     count = 0
     if type(value) is dict:
+        engine.redactor.check_ids(value, "event")
         if "cwd" in params:
             value = {**value, "scope": engine.scope_ids(value.get("scope"), params)}
         for name in _EVENT_TEXTS:
@@ -91,8 +93,8 @@ def append_events(engine: Engine, params: Params) -> Run:
     return run
 
 
-def _redacted(engine: Engine, value: Any) -> tuple[Any, int]:
-    return engine.redactor.memory(value)
+def _redacted(engine: Engine, value: Any, field: str) -> tuple[Any, int]:
+    return engine.redactor.memory(value, field)
 
 
 def patch_working_state(engine: Engine, params: Params) -> Run:
@@ -100,7 +102,7 @@ def patch_working_state(engine: Engine, params: Params) -> Run:
     from engram_core.models import WorkingState, build
 
     scope = engine.scope(params)
-    patch, redacted = _redacted(engine, params["patch"])
+    patch, redacted = _redacted(engine, params["patch"], "patch")
     build(WorkingState, patch, "patch")
     merge, more = engine.redactor.value(params.get("merge_slots") or {})
     if type(merge) is not dict:
@@ -139,7 +141,7 @@ def update_stm(engine: Engine, params: Params) -> Run:
     from engram_core.models import ShortTerm, build
 
     scope = engine.scope(params)
-    value, redacted = _redacted(engine, params["stm_state"])
+    value, redacted = _redacted(engine, params["stm_state"], "stm_state")
     body = dump_json(build(ShortTerm, value, "stm_state").model_dump(mode="json", exclude_none=True))
 
     def run(tx: Transaction) -> Any:
@@ -158,7 +160,7 @@ def upsert_fact(engine: Engine, params: Params) -> Run:
     how = params.get("on_conflict", "supersede")
     if how not in ("supersede", "dispute"):
         raise BadInput(f"on_conflict is {show(how)}; allowed are supersede, dispute")
-    value, redacted = _redacted(engine, params["fact"])
+    value, redacted = _redacted(engine, params["fact"], "fact")
     fact = build(Fact, value, "fact", keep=True)
     given = frozenset(value)
 
@@ -169,43 +171,49 @@ def upsert_fact(engine: Engine, params: Params) -> Run:
     return run
 
 
+class _Added(NamedTuple):
+    """How a kind is added: its model, its id and what one made here begins with, the write and what that returns."""
+
+    model: str
+    id_field: str
+    prefix: str
+    write: Callable[[Transaction, Scope, Any, Callable[[str], str | None]], Any]
+    outcome: str
+
+
+_ADDED = {
+    "episode": _Added("Episode", "episode_id", "ep_", writes.append_episode, "duplicate"),
+    "procedure": _Added("Procedure", "procedure_id", "p_", writes.upsert_procedure, "outcome"),
+    "insight": _Added("Insight", "id", "in_", writes.append_insight, "duplicate"),
+}
+
+
+def _add(engine: Engine, params: Params, kind: str) -> Run:
+    """Add a memory of a kind, with a new id when it has none."""
+    from engram_core import models
+
+    how, scope = _ADDED[kind], engine.scope(params)
+    value, redacted = _redacted(engine, params[kind], kind)
+    if type(value) is dict and value.get(how.id_field) is None:
+        value = {**value, how.id_field: new_id(how.prefix, engine.now_ms())}
+    memory: models.Model = models.build(getattr(models, how.model), value, kind, keep=True)
+    return lambda tx: {how.id_field: getattr(memory, how.id_field), "redacted": redacted,
+                       how.outcome: how.write(tx, scope, memory, engine.count_line)}
+
+
 def append_episode(engine: Engine, params: Params) -> Run:
     """Add an episode."""
-    from engram_core.models import Episode, build
-
-    scope = engine.scope(params)
-    value, redacted = _redacted(engine, params["episode"])
-    if type(value) is dict and value.get("episode_id") is None:
-        value = {**value, "episode_id": new_id("ep_", engine.now_ms())}
-    episode = build(Episode, value, "episode", keep=True)
-    return lambda tx: {"episode_id": episode.episode_id, "redacted": redacted,
-                       "duplicate": writes.append_episode(tx, scope, episode, engine.count_line)}
+    return _add(engine, params, "episode")
 
 
 def upsert_procedure(engine: Engine, params: Params) -> Run:
     """Add or replace a procedure."""
-    from engram_core.models import Procedure, build
-
-    scope = engine.scope(params)
-    value, redacted = _redacted(engine, params["procedure"])
-    if type(value) is dict and value.get("procedure_id") is None:
-        value = {**value, "procedure_id": new_id("p_", engine.now_ms())}
-    procedure = build(Procedure, value, "procedure", keep=True)
-    return lambda tx: {"procedure_id": procedure.procedure_id, "redacted": redacted,
-                       "outcome": writes.upsert_procedure(tx, scope, procedure, engine.count_line)}
+    return _add(engine, params, "procedure")
 
 
 def append_insight(engine: Engine, params: Params) -> Run:
     """Add an insight to a run."""
-    from engram_core.models import Insight, build
-
-    scope = engine.scope(params)
-    value, redacted = _redacted(engine, params["insight"])
-    if type(value) is dict and value.get("id") is None:
-        value = {**value, "id": new_id("in_", engine.now_ms())}
-    insight = build(Insight, value, "insight", keep=True)
-    return lambda tx: {"id": insight.id, "redacted": redacted,
-                       "duplicate": writes.append_insight(tx, scope, insight, engine.count_line)}
+    return _add(engine, params, "insight")
 
 
 _PATCHED = ("validation_state", "confidence", "statement", "tests_suggested", "expires_at")
@@ -214,8 +222,8 @@ _PATCHED = ("validation_state", "confidence", "statement", "tests_suggested", "e
 def update_insight(engine: Engine, params: Params) -> Run:
     """Change an insight, or promote a validated one into the memory given as ``promoted``."""
     scope, id_, kind = engine.scope(params), check_id("id", params["id"]), params.get("promote")
-    patch, redacted = _redacted(engine, params.get("patch") or {})
-    given, more = _redacted(engine, params.get("promoted") or {})
+    patch, redacted = _redacted(engine, params.get("patch") or {}, "patch")
+    given, more = _redacted(engine, params.get("promoted") or {}, "promoted")
     if type(patch) is not dict:
         raise BadInput(f"patch is {show(patch)}; allowed is an object with {', '.join(_PATCHED)}")
     for key in patch:
@@ -297,7 +305,10 @@ def write_context_build(engine: Engine, params: Params) -> Run:
     from engram_core.daemon.builds import store_build
 
     scope = engine.scope(params)
-    packet, redacted = engine.redactor.value(params["packet"])
+    packet, redacted = params["packet"], 0
+    if type(packet) is dict:
+        engine.redactor.check_ids(packet.get("meta"), "packet.meta")
+        packet, redacted = engine.redactor.value(packet)
     if type(packet) is not dict or type(packet.get("meta")) is not dict:
         raise BadInput(f"packet is {show(packet)}; allowed is a memory packet, an object with its meta")
     given = packet["meta"].get("build_id")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from itertools import accumulate
 
-from engram_core.errors import BadInput, EngramError, InternalError, ProtocolError, by_kind
+from engram_core.errors import BadInput, ConfigError, EngramError, InternalError, ProtocolError, by_kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -262,10 +262,11 @@ def write_error(id: bytes, error: EngramError) -> bytes:
 
 
 def error_of(error: EngramError) -> dict[str, Any]:
-    """Return the error object of the protocol."""
-    return {"code": error.code, "message": error.message,
-            "data": {"kind": error.kind, "hint": error.hint, "retryable": error.retryable,
-                     "exit": error.exit_code}}
+    """Return the error object of the protocol; ``more`` is there where more than one thing is wrong."""
+    data = {"kind": error.kind, "hint": error.hint, "retryable": error.retryable, "exit": error.exit_code}
+    if isinstance(error, ConfigError) and error.more:
+        data["more"] = [{"message": one.message, "hint": one.hint} for one in error.more]
+    return {"code": error.code, "message": error.message, "data": data}
 
 
 # ---- the client's side
@@ -281,6 +282,10 @@ def write_request(id: int, method: str, params: Mapping[str, Any]) -> bytes:
         raise BadInput(f"{where} holds half of a surrogate pair; allowed is Unicode text",
                        hint="remove or replace that character") from exc
     except (TypeError, ValueError, RecursionError) as exc:
+        from engram_core.values import dump_json  # late: only what cannot be sent needs it
+
+        for name, value in params.items():
+            dump_json(value, name)  # raises naming the field
         raise BadInput(f"the arguments of {method} cannot be written as JSON: {exc}",
                        hint="allowed are dicts, lists, texts, finite numbers, booleans and None") from exc
     if len(line) > MAX_REQUEST + 1:
@@ -304,6 +309,8 @@ def read_error(line: bytes) -> EngramError:
         data = found["data"]
         error = by_kind(data["kind"])(found["message"], hint=data["hint"])
         error.code, error.exit_code, error.retryable = found["code"], data["exit"], bool(data["retryable"])
+        if isinstance(error, ConfigError):
+            error.more = tuple(ConfigError(one["message"], hint=one["hint"]) for one in data.get("more", ()))
     except (ValueError, KeyError, TypeError, AttributeError):
         return ProtocolError("the daemon's reply cannot be read", hint="is this Engram's socket? see: engram status")
     return error

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from engram_core import layout
 from engram_core.recall.index import KINDS
+from engram_core.sections import RANKED_SECTIONS
 
-SECTIONS = ("working_state", "rolling_summary", "key_quotes", "conversation_window", "open_loops", "last_tool_evidence",
-            "facts", "preferences", "procedures", "episodes", "insights")
-"""The sections that candidates compete in, in packet order; citations are filled last."""
+SECTIONS = RANKED_SECTIONS
 ARRAYS = ("working_state", "rolling_summary", *layout.ARRAYS[:-1])
 """Where a candidate is emitted: the arrays of a packet, in their order, and before them the two that are no arrays."""
 SECTION_OF_ARRAY = bytes(SECTIONS.index(layout.SECTION_OF.get(name, name)) for name in ARRAYS)

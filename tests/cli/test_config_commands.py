@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Iterator
@@ -89,6 +90,7 @@ def test_a_link_to_the_file_stays_a_link(engram: Person, config: Path) -> None:
     (("set", "packet.max_token", "5"), "did you mean packet.max_tokens?"),
     (("set", "store.durability", "ful"), "did you mean full?"),
     (("set", "redact.patterns.x", "("), "no regular expression"),
+    (("set", "redact.patterns.x", r"x(\w+\s?)*$"), "give each repeat an upper limit, as in [a-z]{1,64}"),
     (("get", "nope"), "unknown setting"),
     (("show", "nope"), "unknown setting"),
 ])
@@ -105,6 +107,35 @@ def test_a_wrong_file_is_reported_and_not_changed(engram: Person, config: Path) 
         answer = engram("config", *args, "--json")
         assert answer.code == 78 and '"kind":"config"' in answer.err and "packe" in answer.err
     assert config.read_text() == "[packe]\nx = 1\n"
+
+
+@pytest.mark.parametrize("module", ["main", "_entry"])
+def test_a_relative_home_is_refused_by_every_command(engram: Person, config: Path, module: str) -> None:
+    for line in ("append x", "append x --socket /tmp/s", "packet", "status --json", "fact", "config", "config path",
+                 "config check", "policy", "daemon status", "daemon logs", "daemon install --dry-run", "daemon run"):
+        for name in ("HOME", "XDG_DATA_HOME"):
+            answer = engram.shell(f"{name}=here engram {line}", module=module)
+            assert answer.code == 78 and answer.out == "", (name, line, answer)
+            assert f"environment {name} is 'here', but must be an absolute path" in answer.err
+    assert engram.shell("HOME=here engram version", module=module).code == 0
+    assert not Path("here").exists()
+
+
+def test_everything_that_is_wrong_is_told_at_once(engram: Person, config: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    config.parent.mkdir(parents=True)
+    config.write_text("[packe]\nx = 1\n[store]\ndurability = 'ful'\nurl = 3\n"
+                      "[redact.patterns]\na = '('\nb = '(a+)+b'\n")
+    Path(".engram.toml").write_text("[store]\n")
+    monkeypatch.setenv("ENGRAM_RECALL_LANGUAGE", "klingon")
+    answer = engram("config", "check")
+    assert answer.code == 78 and answer.out == ""
+    told = answer.err.splitlines()
+    for said in ("[packe]; did you mean packet?", "store.durability is 'ful'", "store.url is 3", "redact.patterns.a",
+                 "redact.patterns.b", "a project's file holds [scope] only", "ENGRAM_RECALL_LANGUAGE"):
+        assert sum(said in line for line in told) == 1, said
+    assert len(told) == 7
+    assert len(json.loads(engram("config", "check", "--json").err)["error"]["more"]) == 6
 
 
 def test_a_project_gets_a_file_with_its_scope(engram: Person, config: Path) -> None:
@@ -234,6 +265,24 @@ def test_a_file_may_hold_what_no_request_can_carry(engram: Person, policies: Pat
     file.write_text(line + "\n")
     answer = engram("policy", "check", str(file))
     assert answer.code == 78 and said in answer.err
+
+
+def test_every_wrong_file_and_every_problem_in_it_is_told(engram: Person, policies: Path) -> None:
+    (policies / "a.toml").write_text("max_fact = 3\nstable_share = 7\n[recipe]\nb = 5\ngramms = 1\n")
+    (policies / "default.toml").write_text("max_facts = -1\n")
+    (policies / "good.toml").write_text("max_facts = 3\n")
+    (policies / "z.toml").write_text("max_facts = \n")
+    answer = engram("policy", "check")
+    assert answer.code == 78 and answer.out == ""
+    told = answer.err.splitlines()
+    for file, said in (("a", "did you mean max_facts?"), ("a", "stable_share is 7"), ("a", "recipe.b is 5"),
+                       ("a", "did you mean grams?"), ("default", "max_facts is -1"), ("z", "line 1")):
+        assert sum(line.startswith(f"engram: {policies / file}.toml: ") and said in line for line in told) == 1, said
+    assert len(told) == 6
+    error = json.loads(engram("policy", "check", "--json").err)["error"]
+    assert (error["kind"], error["exit"], 1 + len(error["more"])) == ("config", 78, 6)
+    assert all(str(policies) in one["message"] and one["hint"] for one in error["more"])
+    assert engram.done("policy", "check", "good").out == "ok: good\n"
 
 
 def test_a_typo_in_a_policy_is_found(engram: Person, policies: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_stop_and_reload_work_with_a_scope_in_the_environment(engram: Person, mo
     assert "stopped" in engram.done("daemon", "stop").err
 
 
-@pytest.mark.parametrize("broken", ["[store\n", "[store]\nurll = '/x'\n"])
+@pytest.mark.parametrize("broken", ["[store\n", "[store]\nurll = '/x'\n", "x = 1\n[packet]\nmax_tokens = 0\n"])
 def test_a_daemon_can_be_stopped_while_the_configuration_is_broken(engram: Person, home: Home, broken: str) -> None:
     engram.done("daemon", "start")
     file = home.path / ".config/engram/engram.toml"
@@ -50,6 +51,35 @@ def test_a_daemon_can_be_stopped_while_the_configuration_is_broken(engram: Perso
     assert "stopped" in answer.err and str(file) in answer.err
     assert home.pids() == set()
     assert engram("daemon", "stop").code == 78
+
+
+def test_what_is_right_in_a_broken_configuration_still_tells_which_daemon_to_stop(
+        engram: Person, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one of the default database runs as well, and is left alone."""
+    engram.done("daemon", "start")
+    file = home.path / ".config/engram/engram.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    other = home.path / "other.db"
+    file.write_text(f"[store]\nurl = '{other}'\n")
+    pid = engram.done("daemon", "start", "--json").json["pid"]
+    file.write_text(f"[store]\nurl = '{other}'\n[packet]\nmax_token = 3\n")
+    monkeypatch.setenv("ENGRAM_PACKET_MAX_TOKENS", "many")
+    answer = engram.done("daemon", "stop", "--json")
+    assert answer.json["stopped"] == pid
+    assert "max_token" in answer.err and "ENGRAM_PACKET_MAX_TOKENS" in answer.err
+    assert home.pids()
+
+
+def test_run_says_why_it_cannot_start_in_the_form_that_was_asked_for(engram: Person, home: Home) -> None:
+    engram.done("daemon", "start")
+    words = engram.shell("engram daemon run")
+    assert words.code == 75 and words.err.startswith("engram: another daemon serves ") and words.out == ""
+    answer = engram.shell("engram daemon run --json")
+    error = json.loads(answer.err)["error"]
+    assert (answer.code, error["kind"], error["exit"]) == (75, "busy", 75)
+    assert str(home.database) in error["message"] and "engram daemon stop" in error["hint"]
+    error = json.loads(engram.shell("engram daemon run --log-level loud --json").err)["error"]
+    assert error["kind"] == "bad_input" and "--log-level" in error["message"]
 
 
 def test_start_works_where_commands_start_none(engram: Person, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,3 +135,22 @@ def test_the_service_is_installed_with_the_programs_path(engram: Person, home: H
     paths = engram.done("daemon", "install", "--json").json["files"]
     assert sorted(os.path.basename(path) for path in paths) == ["engram.service", "engram.socket"]
     assert f"ExecStart={program} daemon run" in (folder / "engram.service").read_text()
+
+
+def test_logs_and_units_come_as_json_too(engram: Person, home: Home) -> None:
+    engram.done("daemon", "start")
+    logs = engram.done("daemon", "logs", "-n", "1", "--json").json
+    assert logs["schema"] == "engram.daemon-logs/1" and logs["path"].endswith("daemon.log") and len(logs["lines"]) == 1
+    assert engram("daemon", "logs", "--follow", "--json").code == 2
+    units = engram.done("daemon", "install", "--dry-run", "--json").json
+    assert units["schema"] == "engram.daemon-install/1" and units["files"][0].endswith("engram.service")
+    assert not Path(units["files"][0]).exists()
+
+
+def test_a_start_with_too_few_open_files_is_no_defect(engram: Person) -> None:
+    told = [engram.shell(f"ulimit -n {most}; engram daemon start --json") for most in (9, 10, 11, 12, 13, 14)]
+    for answer in told:
+        if answer.code:
+            error = json.loads(answer.err)["error"]
+            assert answer.code == 74 and error["kind"] in ("io", "store"), answer
+    assert any(answer.code for answer in told)

@@ -121,13 +121,77 @@ def test_a_slip_is_answered_in_one_line(engram: Person, args: tuple[str, ...], s
     assert as_json.code == 2 and as_json.err.startswith('{"error":{"kind":"usage"')
 
 
+NUMBERS = {
+    ("fact", "set", "k", "v", "--confidence"): ("a number from 0 to 1", ("nan", "inf", "-0.1", "1.01", "7", "abc", "")),
+    ("insight", "add", "x", "--confidence"): ("a number from 0 to 1", ("NaN", "1e999")),
+    ("procedure", "set", "t", "c", "--priority"): ("a whole number from -1000 to 1000", ("nan", "1001", "2.5", "1_0")),
+    ("state", "set", "--goal", "g", "--expected-version"): ("a whole number from 0", ("-1", "nan", "x", "9" * 30)),
+    ("packet", "--max-tokens"): ("a whole number from 1 to 100000000", ("0", "nan", "2.5", "9" * 30, "9" * 5000)),
+    ("packet", "--max-chars"): ("a whole number from 1", ("0", "-1", "nan", "9" * 30)),
+    ("events", "-n"): ("a whole number from 1", ("0", "nan", "")), ("events", "--after"): ("from 0", ("-1", "nan")),
+    ("search", "x", "--max-tokens"): ("from 1 to 100000000", ("0", "9" * 30)),
+    ("fact", "--limit"): ("from 1", ("nan",)),
+    ("daemon", "logs", "--lines"): ("from 0", ("-1", "nan")),
+    ("append", "x", "--timeout"): ("at most 3600", ("inf", "x")),
+}
+
+
+@pytest.mark.parametrize("words", NUMBERS, ids=" ".join)
+def test_a_wrong_number_names_option_value_and_range(engram: Person, words: tuple[str, ...]) -> None:
+    allowed, values = NUMBERS[words]
+    flag = {"-n": "--limit"}.get(words[-1], words[-1])
+    for value in values:
+        answer = engram(*words, value)
+        assert answer.code in (2, 65) and allowed in answer.err and answer.err.count("\n") == 1, (value, answer)
+        assert re.match(rf"engram: {flag} is '?{re.escape(value[:20])}", answer.err, re.I), (value, answer)
+        assert answer.out == "" and len(answer.err) < 300
+
+
+def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if not hasattr(command, "list_commands"):
+        yield words, command
+        return
+    context = typer.Context(command)
+    for name in command.list_commands(context):
+        yield from leaves(command.get_command(context, name), (*words, name))
+
+
+NEEDED = {"search": ("x",), "get": ("k",), "set": ("k", "v"), "add": ("x",), "append": ("x",)}
+
+
+def test_every_time_on_the_command_line_follows_one_rule(engram: Person) -> None:
+    """A time without a zone is refused by name; the help of each command that takes times says how they are written."""
+    seen = 0
+    for words, command in leaves(typer.main.get_command(app)):
+        flags = [param.opts[0] for param in command.params if str(param.metavar or "").startswith("TIME")]
+        for flag in flags:
+            answer = engram(*words, *NEEDED.get(words[-1], ()), flag, "2026-05-01T09:00:00")
+            assert answer.code == 65, (words, flag, answer)
+            assert answer.err == (f"engram: {flag} is '2026-05-01T09:00:00', a time without a time zone; write "
+                                  "2026-05-01T09:00:00Z for UTC, or an offset such as 2026-05-01T09:00:00+02:00\n")
+        assert ("A TIME is written with its zone" in engram(*words, "--help").out) is bool(flags), words
+        seen += len(flags)
+    assert seen >= 17
+
+
+@pytest.mark.parametrize("module", ["main", "_entry"])
+def test_a_date_is_a_time_for_the_hot_commands_too(engram: Person, module: str) -> None:
+    done = engram.shell("export TZ=UTC; engram append --id dated --ts 2026-05-01 x && engram packet --now 2026-05-02",
+                        module=module)
+    assert done.code == 0, done
+    listed = engram.done("events", "--ndjson").lines
+    assert next(one for one in listed if one["event_id"] == "dated")["ts"] == "2026-05-01T00:00:00Z"
+    assert engram.shell("engram append --ts 2026-05-01T09:00 x", module=module).err.startswith(
+        "engram: --ts is '2026-05-01T09:00', a time without a time zone; ")
+
+
 def test_the_exit_codes_are_what_they_were() -> None:
     """Scripts depend on them: a change of this table is a change of the interface."""
     frozen = {
         "error": 70, "bad_input": 65, "unknown_field": 65, "budget_too_small": 65, "tokenizer": 65, "usage": 2,
         "conflict": 65, "not_found": 1, "config": 78, "store": 74, "schema_too_new": 74, "store_corrupt": 74,
         "busy": 75, "deadline": 75, "no_daemon": 69, "protocol": 76, "method_not_found": 76, "access_denied": 77,
-        "internal": 70,
+        "internal": 70, "io": 74,
     }
     found = {getattr(errors, name).kind: failure(getattr(errors, name)("m"))["exit"] for name in errors.__all__
              if isinstance(getattr(errors, name), type)}

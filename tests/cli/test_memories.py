@@ -75,6 +75,7 @@ def test_events_are_chosen_by_time_and_count(engram: Person) -> None:
     assert [row.split("\t")[2] for row in engram.done("events", "-n", "1").out.splitlines()] == ["day 03"]
     assert engram("events", "--since", "2026-05-02T00:00:00").code == 65
     assert engram("events", "--since", "whenever").code == 65
+    assert engram.done("events", "--until", "2026-05-01").out.split("\t")[2] == "day 01"  # the whole day
 
 
 def test_a_fact_has_one_value_and_a_history(engram: Person) -> None:

@@ -47,7 +47,7 @@ def test_the_same_request_at_the_same_time_gives_the_same_bytes(told: Person) ->
 @pytest.mark.parametrize(("args", "code", "said"), [
     (("--max-tokens", "3"), 65, "max_tokens is 3"),
     (("--max-tokens", "0"), 2, "--no-limit"),
-    (("--max-tokens", "-5"), 2, "at least 1"),
+    (("--max-tokens", "-5"), 2, "from 1 to 100000000"),
     (("--max-tokens", "many"), 2, "many"),
     (("--no-limit", "--max-tokens", "5"), 2, "exclude each other"),
     (("--purpose", "responde"), 65, "responde"),

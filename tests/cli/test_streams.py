@@ -29,6 +29,32 @@ def test_a_closed_or_full_stream_is_told_by_the_exit_code(engram: Person, script
     assert "Traceback" not in answer.err
 
 
+EVERY = (
+    "engram", "engram --version", "engram --help", "engram append --help", "engram append x", "engram packet",
+    "engram packet --format text", "engram explain", "engram explain --json", "engram search v", "engram events",
+    "engram events --ndjson", "engram fact", "engram fact get k", "engram fact --color always", "engram state --json",
+    "engram policy", "engram policy show", "engram config", "engram config path", "engram status",
+    "engram status --json", "engram version", "engram daemon status",
+    "engram append --stdin-ndjson <<< '{\"payload\":1}'",
+)
+
+
+@pytest.mark.parametrize("module", ["main", "_entry"])
+def test_every_command_says_that_stdout_cannot_be_written(engram: Person, module: str) -> None:
+    engram.done("fact", "set", "k", "v")
+    engram.done("packet")
+    for line in EVERY:
+        answer = engram.shell(f"{line} > /dev/full", module=module)
+        assert answer.code == 74, (line, answer)
+        assert "stdout cannot be written: No space left on device" in answer.err, (line, answer)
+        as_json = "--json" in line or "--ndjson" in line
+        assert answer.err.startswith('{"error":{"kind":"io"' if as_json else "engram: stdout"), (line, answer)
+        assert answer.err.count("\n") == 1, (line, answer)
+        answer = engram.shell(f"{line} >&-", module=module)
+        assert answer.code == 74 and "stdout cannot be written: it is closed" in answer.err, (line, answer)
+        assert answer.err.count("\n") == 1, (line, answer)
+
+
 def test_a_reader_that_goes_away_ends_it_quietly(engram: Person) -> None:
     engram.done("append", "--stdin-ndjson", stdin="".join(f'{{"payload":"{"x" * 200} {n}"}}\n' for n in range(2000)))
     answer = engram.shell("set -o pipefail; engram events -n 2000 | head -n 1; exit ${PIPESTATUS[0]}")

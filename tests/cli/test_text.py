@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engram_cli.output import clean, dumps, one_line
-from engram_cli.times import moment, time_range
+from engram_cli.times import moment, span
 from engram_core.errors import BadInput
 
 
@@ -42,11 +44,30 @@ def test_how_long_ago_is_counted_from_now(count: int, unit: tuple[str, int]) -> 
     assert abs(datetime.fromisoformat(found) - expected) < timedelta(seconds=5)
 
 
+@pytest.mark.parametrize(("zone", "first", "last"), [
+    ("UTC", "2026-03-29T00:00:00.000Z", "2026-03-29T23:59:59.999Z"),
+    ("Europe/Paris", "2026-03-28T23:00:00.000Z", "2026-03-29T21:59:59.999Z"),  # the day has 23 hours
+    ("America/Los_Angeles", "2026-03-29T07:00:00.000Z", "2026-03-30T06:59:59.999Z")])
+def test_a_date_is_the_day_where_the_person_is(zone: str, first: str, last: str,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    if zone != "UTC" and not Path("/usr/share/zoneinfo", zone).exists():
+        pytest.skip("this system has no time zones")
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert (moment("2026-03-29", "--since"), moment("2026-03-29", "--until", end=True)) == (first, last)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_a_date_begins_at_local_midnight() -> None:
     found = moment("2026-05-01", "--since")
     assert found is not None and datetime.fromisoformat(found).astimezone().strftime("%F %T") == "2026-05-01 00:00:00"
     assert moment("2026-05-01T09:00:00+02:00", "--since") == "2026-05-01T09:00:00+02:00"
-    assert moment(None, "--since") is None and time_range(None, None) is None
+    last = datetime.fromisoformat(moment("2026-05-01", "--until", end=True))
+    assert last.astimezone().strftime("%F %T.%f") == "2026-05-01 23:59:59.999000"
+    assert span(None, None) == {} and span("a", None) == {"start": "a"}
     yesterday, today = moment("yesterday", "--since"), moment("today", "--since")
     assert yesterday is not None and today is not None and yesterday < today
 

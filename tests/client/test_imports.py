@@ -66,7 +66,7 @@ def test_the_library_loads_its_transport_and_lines(home: Home) -> None:
 
 
 def test_an_error_of_a_hot_command_loads_no_typer(daemon: Home) -> None:
-    found = loaded(daemon, RUN_COMMAND, "append", "x", "--ts", "soon", code=65)
+    found = loaded(daemon, RUN_COMMAND, "append", "x", "--kind", "soon", code=65)
     assert not found & {"asyncio", "pydantic", "rich", "sqlite3", "typer"}
 
 

@@ -94,6 +94,7 @@ def test_a_named_file_replaces_the_users_and_must_exist(home: Path) -> None:
     ("[redact]\nenabled = 1\n", "redact.enabled is 1, but must be true or false"),
     ("[redact.patterns]\nx = '('\n", r"redact.patterns.x is '\(', which is no regular expression"),
     ("[redact.patterns]\nx = 'a*'\n", "which matches the empty text"),
+    ("[redact.patterns]\nx = '(a+)+b'\n", r"redact.patterns.x is '\(a\+\)\+b', which could search a text for ever"),
     ("[redact.patterns]\nx = 5\n", "a table of name = regular expression"),
     ("[packet\n", "is not TOML: .*line 1"),
 ])
@@ -103,6 +104,12 @@ def test_what_is_wrong_in_a_file_is_named(home: Path, text: str, said: str) -> N
         settings.load(env=env_of(home))
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"])
+def test_a_place_that_depends_on_the_current_folder_is_refused(home: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"environment {name} is 'here', but must be an absolute path; .*unset it"):
+        settings.load(env={**env_of(home), name: "here"})
 
 
 def test_a_wrong_variable_is_named(home: Path) -> None:
@@ -190,7 +197,7 @@ def test_default_paths_follow_the_home_and_xdg() -> None:
     env = {"HOME": "/h", "XDG_DATA_HOME": "/d", "XDG_RUNTIME_DIR": "/r/", "XDG_STATE_HOME": "/s"}
     assert found(env) == ("/d/engram/engram.db", "/r/engram/engram.sock")
     assert settings.log_path(env) == "/s/engram/daemon.log"
-    assert found({"HOME": "/h", "XDG_DATA_HOME": "relative"})[0] == "/h/.local/share/engram/engram.db"
+    assert found({"HOME": "/h", "XDG_DATA_HOME": ""})[0] == "/h/.local/share/engram/engram.db"
 
 
 @pytest.mark.parametrize(("url", "path"), [

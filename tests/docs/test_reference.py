@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import re
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from engram_cli.errors import EXIT_CODES, failure
 from engram_core import policy
+from engram_core.errors import EngramError
+from engram_core.sections import SECTIONS
 from engram_core.settings import FIELDS
 from tests.repo import test_layering as layering
 
@@ -43,12 +47,29 @@ def test_every_setting_is_documented(made: dict[str, str]) -> None:
         assert field.kind == "patterns" or f"`{field.env}`" in text
 
 
+def test_every_kind_of_error_that_can_be_printed_is_documented() -> None:
+    text = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+    foreign = (OSError(errno.ENOSPC, "full"), PermissionError(errno.EACCES, "no"), ValueError("x"))
+    printed = [failure(exc) for exc in (*foreign, *(cls("x") for cls in classes(EngramError)))]
+    for entry in printed:
+        assert re.search(rf"(?m)^\| (&nbsp;)*`{entry['kind']}` \|.*\| {entry['exit']} \|", text), entry
+        assert entry["exit"] in dict(EXIT_CODES)
+    assert len({entry["kind"] for entry in printed}) == len(classes(EngramError))
+    loose = re.compile(r"""["']kind["']: ["']|\bkind=["']""")  # a kind that no class has
+    for path in (ROOT / "engram_cli").glob("*.py"):
+        assert not loose.search(path.read_text(encoding="utf-8")), path
+
+
+def classes(cls: type[EngramError]) -> list[type[EngramError]]:
+    return [cls, *(one for sub in cls.__subclasses__() if sub.__module__ == cls.__module__ for one in classes(sub))]
+
+
 def test_every_field_of_a_policy_is_documented(made: dict[str, str]) -> None:
     text = made["docs/policies.md"]
     for model in (policy.Policy, policy.Purpose, policy.Section, policy.Weights):
         for name in model.model_fields:
             assert f"| `{name}` |" in text
-    for section in policy.SECTIONS:
+    for section in SECTIONS:
         assert f"| `{section}` |" in text
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from engram_core import settings
+from engram_core.errors import BadInput
 from tests.engine.conftest import SCOPE, Asked
 
 KEY = "ghp_" + "a1B2" * 9
@@ -64,6 +66,39 @@ def test_ids_stay_what_they_are(make: Callable[..., Asked]) -> None:
     assert memory.read("list_events")["events"][0]["payload"] == "call [redacted:digits]"
 
 
+IDS: list[tuple[str, dict[str, Any], str]] = [
+    ("append_event", {"event": {"scope": SCOPE, "event_id": KEY, "payload": "x"}}, "event.event_id"),
+    ("append_event", {"event": {"scope": {**SCOPE, "user_id": f"ada:{KEY}"}, "payload": "x"}}, "event.scope.user_id"),
+    ("append_events", {"events": [{"scope": SCOPE, "event_id": KEY, "payload": "x"}]}, r"events\[0\]: event.event_id"),
+    ("upsert_fact", {"fact": {"fact_key": f"token {KEY}", "value": 1}}, "fact.fact_key"),
+    ("upsert_fact", {"fact": {"fact_key": "k", "value": 1, "sources": ["a", KEY]}}, r"fact.sources\[1\]"),
+    ("upsert_procedure", {"procedure": {"procedure_id": "p", "task_type": KEY, "content": 1}}, "procedure.task_type"),
+    ("update_stm", {"stm_state": {"rolling_summary": "", "key_quotes": [{"evidence_id": KEY, "quote": "q"}]}},
+     r"stm_state.key_quotes\[0\].evidence_id"),
+    ("patch_working_state", {"patch": {"goal": "x"}, "scope": {**SCOPE, "run_id": KEY}}, "scope.run_id"),
+    ("write_context_build", {"packet": {"meta": {"build_id": KEY}}}, "packet.meta.build_id"),
+]
+
+
+@pytest.mark.parametrize(("method", "params", "field"), IDS, ids=[field for _, _, field in IDS])
+def test_a_secret_in_an_id_is_refused_and_not_repeated(memory: Asked, method: str, params: dict[str, Any],
+                                                       field: str) -> None:
+    with pytest.raises(BadInput, match=rf"^{field} holds what looks like a secret \(github-token\)") as caught:
+        memory.write(method, **params)
+    assert KEY not in str(caught.value)
+    stored = b"".join(Path(str(memory.path) + end).read_bytes() for end in ("", "-wal"))
+    assert KEY.encode() not in stored
+
+
+def test_what_was_stored_under_such_an_id_before_can_be_forgotten(make: Callable[..., Asked]) -> None:
+    memory = make(redact__enabled=False)
+    memory.fact(KEY, "x")
+    memory.engine.reload(settings.load(env={"HOME": str(memory.path.parent)}))
+    with pytest.raises(BadInput, match=r"fact\.fact_key"):
+        memory.fact(KEY, "y")
+    assert memory.write("forget", selector={"ids": [memory.facts()[0]["fact_id"]]})["rows"] == 1
+
+
 def test_it_can_be_turned_off(make: Callable[..., Asked]) -> None:
     memory = make(redact__enabled=False)
     assert memory.event(KEY)["redacted"] == 0
@@ -72,7 +107,7 @@ def test_it_can_be_turned_off(make: Callable[..., Asked]) -> None:
 
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_patterns_do_not_disturb_each_other(make: Callable[..., Asked], name: str) -> None:
-    memory = make(redact__patterns={"a": r"(?i)(x)y\1", "b": r"(?P<p0>z+)\b"})
+    memory = make(redact__patterns={"a": r"(?i)(x)y\1", "b": r"\b(?P<p0>z+)\b"})
     text = {"a": "XyX", "b": "zzz"}[name]
     assert memory.event(f"see {text} {KEY}")["redacted"] == 2
     assert memory.read("list_events")["events"][0]["payload"] == f"see [redacted:{name}] [redacted:github-token]"

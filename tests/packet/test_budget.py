@@ -13,6 +13,7 @@ from engram_core import tokens
 from engram_core.errors import BudgetTooSmall
 from engram_core.recall.budget import CUT_TOKENS
 from engram_core.recall.forms import quote_sentences
+from engram_core.sections import PURPOSES
 from tests.packet.emitted import check_lines, ids_in, json_sections, text_sections
 from tests.packet.world import FORMATS, JSON, TOKENIZERS, World, emitted_tokens, memories, requests
 
@@ -231,7 +232,7 @@ def test_nothing_dropped_survives_elsewhere(data: st.DataObject) -> None:
         },
     )
     request = {
-        "purpose": data.draw(st.sampled_from(["planner", "tool", "responder"])),
+        "purpose": data.draw(st.sampled_from(PURPOSES)),
         "query": "Ana",
         "budget": {"max_tokens": data.draw(st.integers(190, 900))},
     }

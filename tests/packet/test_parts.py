@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engram_core.errors import BadInput, BudgetTooSmall
+from engram_core.sections import PURPOSES
 from tests.packet.emitted import check_lines, ids_in, text_sections
 from tests.packet.world import DAY_MS, JSON, NOW_MS, SCOPE, World, emitted_tokens, memories, requests
 
@@ -38,7 +39,7 @@ def stable(world: World, form: str = "text", **request: Any) -> str:
 
 
 @pytest.mark.parametrize("form", ["json", "text", "markdown"])
-@pytest.mark.parametrize("purpose", ["planner", "tool", "responder"])
+@pytest.mark.parametrize("purpose", PURPOSES)
 def test_the_stable_part_moves_only_with_its_memories(form: str, purpose: str) -> None:
     world = settled()
     first = stable(world, form, purpose=purpose)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from engram_core.policy import PURPOSES, SECTIONS, Policies
+from engram_core.policy import Policies
+from engram_core.sections import PURPOSES, SECTIONS
 from engram_core.shipped import path as shipped
 from tests.packet.emitted import lines_of
 from tests.packet.world import JSON, NOW_MS, SCOPE, World

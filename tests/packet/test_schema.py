@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from engram_core.packet import MemoryPacket
-from engram_core.policy import SECTIONS
+from engram_core.sections import SECTIONS
 from tests.packet.world import JSON, SCHEMA, VALIDATOR, World, memories, requests
 
 ROOT = Path(__file__).parents[2]

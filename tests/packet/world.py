@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engram_core.daemon.handlers import Engine
 from engram_core.errors import EngramError
 from engram_core.recall.account import explanation
+from engram_core.sections import PURPOSES, SECTIONS
 from engram_core.settings import load
 from tests.reference_tokens import count as tiktoken_count
 
@@ -315,24 +316,9 @@ def memories(draw: st.DrawFn, *, most: int = 30) -> list[tuple[str, JSON]]:
 
 # What is asked --------------------------------------------------------------------------------------------------------
 
-PURPOSES = st.sampled_from(["planner", "tool", "responder"])
 FORMATS = st.sampled_from(["json", "json", "text", "markdown"])
 TOKENIZERS = st.sampled_from(["o200k_base", "o200k_base", "cl100k_base", "bytes"])
-SECTIONS = (
-    "working_state",
-    "rolling_summary",
-    "key_quotes",
-    "conversation_window",
-    "open_loops",
-    "last_tool_evidence",
-    "facts",
-    "preferences",
-    "procedures",
-    "episodes",
-    "insights",
-    "insight",
-    "citations",
-)
+LIMITED = (*SECTIONS, "insight")
 QUERIES = st.one_of(st.none(), st.lists(WORDS, min_size=1, max_size=3).map(" ".join), TEXTS)
 
 
@@ -358,7 +344,7 @@ def policies(draw: st.DrawFn) -> JSON:
             over[name] = draw(values)
     if draw(st.booleans()):
         rules = {}
-        for section in draw(st.lists(st.sampled_from([one for one in SECTIONS if one != "insight"]), max_size=5)):
+        for section in draw(st.lists(st.sampled_from(SECTIONS), max_size=5)):
             rule: JSON = {
                 "share": draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])),
                 "max_form": draw(st.sampled_from(["full", "short", "reference"])),
@@ -368,7 +354,7 @@ def policies(draw: st.DrawFn) -> JSON:
             if draw(st.integers(0, 3)) == 0:
                 rule["show"] = draw(st.booleans())
             rules[section] = rule
-        over["purposes"] = {purpose: {"sections": rules} for purpose in ("planner", "tool", "responder")}
+        over["purposes"] = {purpose: {"sections": rules} for purpose in PURPOSES}
     return over
 
 
@@ -377,9 +363,9 @@ def requests(draw: st.DrawFn) -> JSON:
     """A request without its scope, and with a budget that may be too small."""
     budget: JSON = {"max_tokens": draw(st.one_of(st.integers(1, 700), st.integers(180, 3000), st.just(0)))}
     if draw(st.integers(0, 2)) == 0:
-        budget["per_section"] = draw(st.dictionaries(st.sampled_from(SECTIONS), st.integers(0, 150), max_size=4))
+        budget["per_section"] = draw(st.dictionaries(st.sampled_from(LIMITED), st.integers(0, 150), max_size=4))
     asked: JSON = {
-        "purpose": draw(PURPOSES),
+        "purpose": draw(st.sampled_from(PURPOSES)),
         "query": draw(QUERIES),
         "budget": budget,
         "policy": draw(policies()),

@@ -191,7 +191,7 @@ def test_a_reply_beyond_the_limit_becomes_an_error() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, "\ud800", {"k": ["\udfff"]}])
 def test_the_client_refuses_what_json_cannot_carry(value: object) -> None:
-    with pytest.raises(ValueError, match=r"surrogate|JSON"):
+    with pytest.raises(ValueError, match=r"^event(\.k\.0)? (is nan; .*finite|is \{1, 2\}; |holds half)"):
         write_request(1, "append_event", {"event": value})
 
 

@@ -31,11 +31,11 @@ ALL_OF_CORE = {area for area in TABLE if not area.startswith("engram")}
 TABLE["daemon"] = ALL_OF_CORE
 
 # Leaves below the table: they import nothing of ours, and everything but the kernel may use them.
-LEAVES = {"engram_core", "__version__", "_version", "shipped", "paths"}
+LEAVES = {"engram_core", "__version__", "_version", "shipped", "paths", "patterns"}
 
 # Modules that belong to another area: the models without pydantic, and the lines a packet is laid out in.
-PART_OF = {"ids": "models", "values": "models", "scope": "models", "events": "models", "layout": "packet",
-           "policy_file": "policy"}
+PART_OF = {"ids": "models", "values": "models", "scope": "models", "events": "models", "sections": "models",
+           "layout": "packet", "policy_file": "policy", "trusted": "settings"}
 
 # Module, what it may import beyond its area's row, and whether only inside a function.
 EXCEPTIONS = [
