@@ -11,11 +11,15 @@ SOURCES := $(shell find $(PACKAGES) $(wildcard config man completions) -type f \
 BENCH ?=
 TESTS ?= tests
 PYTEST_ARGS ?= -n 2 --dist loadgroup
+CYCLES ?= 1000
+INPUTS ?= 1000000
+APPENDS ?= 10000000
+SECONDS_OF_LOAD ?= 60
 
 # The question of `make quickstart Q="..."`, for the script to read from its environment whatever it holds.
 export Q
 
-.PHONY: quickstart test lint bench docs services kernel dist clean
+.PHONY: quickstart test torture fuzz soak overload lint bench docs services kernel dist clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.installed
@@ -23,6 +27,21 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.editable kernel
 	$(PY) -m pytest $(PYTEST_ARGS) $(TESTS)
+
+# The long forms of what tests/faults does in short; see docs/reliability.md.
+torture: $(VENV)/.editable kernel
+	$(PY) -m tests.faults.torture --cycles $(CYCLES)
+
+# atheris has wheels for some Pythons only; without it the inputs come from hypothesis.
+fuzz: $(VENV)/.editable kernel
+	-@$(PIP_INSTALL) --only-binary=:all: atheris
+	$(PY) -m tests.faults.fuzz --inputs $(INPUTS)
+
+soak: $(VENV)/.editable kernel
+	$(PY) -m tests.faults.soak --appends $(APPENDS)
+
+overload: $(VENV)/.editable kernel
+	$(PY) -m tests.faults.overload --seconds $(SECONDS_OF_LOAD)
 
 lint: $(VENV)/.editable kernel
 	$(PY) -m ruff check .

@@ -2,7 +2,7 @@
 _engram() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev='' path='' words='' options='' takes='' word at known
   (( COMP_CWORD > 0 )) && prev=${COMP_WORDS[COMP_CWORD-1]}
-  local -a paths=('append' 'fact' 'fact set' 'fact get' 'fact list' 'fact history' 'fact dispute' 'fact retract' 'episode' 'episode add' 'episode list' 'procedure' 'procedure set' 'procedure list' 'insight' 'insight add' 'insight list' 'insight test' 'insight validate' 'insight reject' 'insight promote' 'state' 'state show' 'state set' 'state patch' 'state clear' 'state slot' 'state slot set' 'state slot remove' 'stm' 'stm show' 'stm set' 'run' 'run end' 'packet' 'explain' 'search' 'events' 'events list' 'forget' 'pin' 'unpin' 'policy' 'policy list' 'policy show' 'policy check' 'config' 'config path' 'config show' 'config get' 'config set' 'config check' 'daemon' 'daemon run' 'daemon start' 'daemon stop' 'daemon restart' 'daemon status' 'daemon logs' 'daemon install' 'status' 'version')
+  local -a paths=('append' 'fact' 'fact set' 'fact get' 'fact list' 'fact history' 'fact dispute' 'fact retract' 'episode' 'episode add' 'episode list' 'procedure' 'procedure set' 'procedure list' 'insight' 'insight add' 'insight list' 'insight test' 'insight validate' 'insight reject' 'insight promote' 'state' 'state show' 'state set' 'state patch' 'state clear' 'state slot' 'state slot set' 'state slot remove' 'stm' 'stm show' 'stm set' 'run' 'run end' 'packet' 'explain' 'search' 'events' 'events list' 'forget' 'pin' 'unpin' 'policy' 'policy list' 'policy show' 'policy check' 'config' 'config path' 'config show' 'config get' 'config set' 'config check' 'daemon' 'daemon run' 'daemon start' 'daemon stop' 'daemon restart' 'daemon status' 'daemon logs' 'daemon install' 'daemon uninstall' 'doctor' 'backup' 'restore' 'status' 'version')
   for (( at = 1; at < COMP_CWORD; at++ )); do
     word="${path:+$path }${COMP_WORDS[at]}"
     for known in "${paths[@]}"; do
@@ -430,6 +430,10 @@ _engram() {
     'daemon logs --lines'|'daemon logs -n') takes=1; words='' ;;
     'daemon logs --color') takes=1; words='auto always never' ;;
     'daemon install --color') takes=1; words='auto always never' ;;
+    'daemon uninstall --color') takes=1; words='auto always never' ;;
+    'doctor --color') takes=1; words='auto always never' ;;
+    'backup --color') takes=1; words='auto always never' ;;
+    'restore --color') takes=1; words='auto always never' ;;
     'status --tenant') takes=1; words='' ;;
     'status --user') takes=1; words='' ;;
     'status --agent') takes=1; words='' ;;
@@ -442,7 +446,7 @@ _engram() {
   esac
   if [[ -z $takes ]]; then
     case "$path" in
-    '') words='append fact episode procedure insight state stm run packet explain search events forget pin unpin policy config daemon status version'; options='--version --help' ;;
+    '') words='append fact episode procedure insight state stm run packet explain search events forget pin unpin policy config daemon doctor backup restore status version'; options='--version --help' ;;
     'append') words=''; options='--role --name --kind --tag --entity --id --ts --require-commit --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'fact') words='set get list history dispute retract'; options='--help' ;;
     'fact set') words=''; options='--json-value --confidence --from --to --source --share --notes --id --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
@@ -495,7 +499,7 @@ _engram() {
     'config get') words=''; options='--config --json --color --help' ;;
     'config set') words=''; options='--project --config --socket --timeout --json --color --help' ;;
     'config check') words=''; options='--config --json --color --help' ;;
-    'daemon') words='run start stop restart status logs install'; options='--help' ;;
+    'daemon') words='run start stop restart status logs install uninstall'; options='--help' ;;
     'daemon run') words=''; options='--socket --database --config --log-level --json --color --help' ;;
     'daemon start') words=''; options='--socket --timeout --json --color --help' ;;
     'daemon stop') words=''; options='--socket --timeout --json --color --help' ;;
@@ -503,6 +507,10 @@ _engram() {
     'daemon status') words=''; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'daemon logs') words=''; options='--lines -n --follow -f --json --color --help' ;;
     'daemon install') words=''; options='--dry-run --json --color --help' ;;
+    'daemon uninstall') words=''; options='--dry-run --json --color --help' ;;
+    'doctor') words=''; options='--json --ndjson --color --help' ;;
+    'backup') words=''; options='--json --color --help' ;;
+    'restore') words=''; options='--yes -y --json --color --help' ;;
     'status') words=''; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'version') words=''; options='--json --color --help' ;;
     esac

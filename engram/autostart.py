@@ -17,9 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["allowed", "recorded_socket", "start"]
+__all__ = ["StartLock", "allowed", "locked", "recorded", "recorded_socket", "start"]
 
 POLL_S = 0.005
+STARTS, STARTS_S = 5, 10.0  # so many starts within so long, each after a daemon that fell, are enough
 
 
 def allowed(env: Mapping[str, str]) -> bool:
@@ -28,20 +29,26 @@ def allowed(env: Mapping[str, str]) -> bool:
     return env.get("ENGRAM_AUTOSTART", "1") != "0" and env.get("ENGRAM_SUPERVISED", "0") != "1" and not supervised
 
 
-def recorded_socket(database: str) -> str:
-    """Return where the database's daemon said it listens, "" when there is no such record."""
+def recorded(database: str) -> dict[str, object]:
+    """Return what the database's daemon wrote of itself, {} when there is no such record."""
     try:
         with open(database + ".endpoint", "rb") as file:
             data = file.read(4096)
     except OSError:
-        return ""
+        return {}
     import json
 
     try:
         found = json.loads(data)
-        return str(found["socket"])
-    except (ValueError, TypeError, KeyError):
-        return ""
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def recorded_socket(database: str) -> str:
+    """Return where the database's daemon said it listens, "" when there is no such record."""
+    found = recorded(database).get("socket")
+    return found if isinstance(found, str) else ""
 
 
 def start(database: str, *, options: list[str], deadline: float, answers: Callable[[str], bool],
@@ -50,33 +57,82 @@ def start(database: str, *, options: list[str], deadline: float, answers: Callab
     if not sys.executable:
         raise NoDaemon("no daemon is running, and this program does not know its Python interpreter",
                        hint="start one with: engram daemon start")
-    held = _start_lock(database, deadline)
-    try:
-        for path in (socket_path, recorded_socket(database)):
+    with locked(database, deadline) as lock:
+        other = recorded_socket(database)
+        for path in (socket_path, other):
             if path and answers(path):
                 return path
+        if other:  # a daemon that ends by itself takes its record away: the last one fell
+            lock.count_start()
         return _spawn(options, deadline)
-    finally:
-        os.close(held)
 
 
-def _start_lock(database: str, deadline: float) -> int:
+class StartLock:
+    """The lock beside the database that lets one client at a time start or replace the daemon; remembers when."""
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path, self._fd = path, fd
+
+    def __enter__(self) -> StartLock:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._fd)
+
+    def count_start(self) -> None:
+        """Note a start after a fall; raise NoDaemon when there were too many in a row."""
+        now = time.time()
+        starts = [at for at in self._times(b"start") if 0 <= now - at < STARTS_S]
+        if len(starts) >= STARTS:
+            raise NoDaemon(f"the daemon was started {len(starts)} times within {STARTS_S:g} s and fell each time",
+                           hint="see: engram daemon logs, and engram doctor")
+        self._write(starts=[*starts, now], renewals=self._times(b"renew"))
+
+    def since_renewal(self) -> float:
+        """Return the seconds since a client last replaced an older daemon."""
+        gone = [time.time() - at for at in self._times(b"renew")]
+        return min((s for s in gone if s >= 0), default=float("inf"))
+
+    def note_renewal(self) -> None:
+        """Note that an older daemon is being replaced."""
+        self._write(starts=self._times(b"start"), renewals=[time.time()])
+
+    def _times(self, what: bytes) -> list[float]:
+        found = []
+        for line in os.pread(self._fd, 4096, 0).splitlines():
+            word, _, at = line.partition(b" ")
+            if word == what:
+                try:
+                    found.append(float(at))
+                except ValueError:
+                    continue
+        return found
+
+    def _write(self, *, starts: list[float], renewals: list[float]) -> None:
+        lines = [*(f"start {at:.3f}" for at in starts), *(f"renew {at:.3f}" for at in renewals)]
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, "".join(line + "\n" for line in lines).encode(), 0)
+
+
+def locked(database: str, deadline: float) -> StartLock:
+    """Take the start lock, waiting for whoever holds it."""
     import fcntl
 
+    path = database + ".start"
     try:
         os.makedirs(os.path.dirname(database), mode=0o700, exist_ok=True)
-        fd = os.open(database + ".start", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as exc:
-        raise AccessDenied(f"{database}.start cannot be opened: {exc.strerror}",
+        raise AccessDenied(f"{path} cannot be opened: {exc.strerror}",
                            hint="can you write there? store.url or XDG_DATA_HOME names another place") from exc
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
+            return StartLock(path, fd)
         except OSError as exc:
             if exc.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 os.close(fd)
-                raise AccessDenied(f"{database}.start cannot be locked: {exc.strerror}",
+                raise AccessDenied(f"{path} cannot be locked: {exc.strerror}",
                                    hint="keep the database on a local file system") from exc
         if time.monotonic() > deadline:
             os.close(fd)

@@ -11,6 +11,7 @@ import errno
 import os
 import time
 
+from engram_core._version import PROTOCOL, __version__
 from engram_core.errors import AccessDenied, Busy, DeadlineExceeded, EngramError, NoDaemon, ProtocolError
 
 TYPE_CHECKING = False
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 
     from engram_core.settings import Settings
 
-__all__ = ["Place", "UnixTransport", "error_in", "find"]
+__all__ = ["Place", "UnixTransport", "connect_error", "error_in", "find", "socket_error"]
 
 RETRY_S = 0.02
+MOST_S = 0.25  # between two tries of a client that is turned away again and again
+# What an older daemon may answer to something it does not know yet.
+_OLD = (b'"kind":"method_not_found"', b'"kind":"unknown_field"', b'"kind":"protocol"', b'"kind":"internal"')
 MAX_REPLY = 16 << 20
 WINDOW = 512  # lines under way in a stream
 
@@ -80,6 +84,7 @@ class UnixTransport:
         Every write carries an id made by the client, so a request whose reply was lost may be sent again.
         """
         deadline = time.monotonic() + (timeout or self.place.timeout)
+        pause, renewed = RETRY_S, False
         while True:
             try:
                 self._connect(deadline)
@@ -90,15 +95,22 @@ class UnixTransport:
                 if time.monotonic() + RETRY_S > deadline:
                     raise NoDaemon("the daemon hung up before it answered",
                                    hint="repeat the command; see: engram daemon logs") from exc
-                time.sleep(RETRY_S)
+                pause = _rest(pause, deadline)
                 continue
             except BaseException:
                 self.close()  # a reply may still come; it must not answer the next request
                 raise
             if _turned_away(reply) and time.monotonic() + RETRY_S < deadline:
                 self.close()
-                time.sleep(RETRY_S)
+                pause = _rest(pause, deadline)
                 continue
+            if not renewed and b',"error":' in reply[:400] and any(kind in reply for kind in _OLD):
+                from engram.upgrade import renew
+
+                renewed = True
+                if renew(self.place):
+                    self.close()
+                    continue
             return reply
 
     # ---- a stream of requests
@@ -167,6 +179,27 @@ class UnixTransport:
         if sock is None:
             sock = self._start(why, deadline)
         self._sock, self._pid = sock, os.getpid()
+        if PROTOCOL[0] > 1:  # an older daemon takes everyone for a client of protocol 1
+            self._greet(deadline)
+
+    def _greet(self, deadline: float) -> None:
+        """Agree on a protocol before anything else; an older daemon that has none in common is replaced when idle."""
+        hello = (b'{"jsonrpc":"2.0","id":0,"method":"hello","params":{"client":"engram","version":"%b",'
+                 b'"protocol":[%d,%d]}}\n' % (__version__.encode(), *PROTOCOL))
+        try:
+            self._send(hello, deadline)
+            reply = self._line(deadline)
+        except BaseException:
+            self.close()
+            raise
+        if b',"error":' not in reply[:400]:
+            return
+        self.close()
+        from engram.upgrade import renew
+
+        if _turned_away(reply) or (b'"kind":"protocol"' in reply and renew(self.place)):
+            raise ConnectionResetError  # which every caller repeats
+        raise error_in(reply)
 
     def _start(self, why: str, deadline: float) -> _socket.socket:
         place = self.place
@@ -193,8 +226,12 @@ class UnixTransport:
 
     def _open(self, path: str, deadline: float) -> tuple[_socket.socket | None, str]:
         """Connect, or return why nobody listens there; anything else that goes wrong is raised."""
+        pause = RETRY_S
         while True:
-            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+            try:
+                sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+            except OSError as exc:
+                raise socket_error(exc, path) from exc
             try:
                 sock.settimeout(_left(deadline))
                 sock.connect(path)
@@ -209,7 +246,7 @@ class UnixTransport:
             except ValueError as exc:
                 raise AccessDenied(f"the socket path {path!r} cannot be used: {exc}",
                                    hint="name another one with --socket") from exc
-            time.sleep(RETRY_S)
+            pause = _rest(pause, deadline)
 
     def _send(self, line: bytes, deadline: float) -> None:
         assert self._sock is not None
@@ -248,6 +285,12 @@ def error_in(reply: bytes) -> EngramError:
     return read_error(reply)
 
 
+def _rest(pause: float, deadline: float) -> float:
+    """Wait a little before another try, and return how long the next wait is: clients that came together part."""
+    time.sleep(max(0.0, min(pause * (0.5 + os.urandom(1)[0] / 255), deadline - time.monotonic())))
+    return min(2 * pause, MOST_S)
+
+
 def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
@@ -270,8 +313,17 @@ def connect_error(exc: OSError, path: str) -> EngramError:
     if exc.errno in (errno.EAGAIN, errno.ETIMEDOUT, errno.EINTR) or isinstance(exc, TimeoutError):
         return Busy(f"the daemon at {path} has no room for another connection", hint="try again")
     if exc.errno in (errno.EPERM, errno.EACCES):
-        return AccessDenied(f"connecting to {path} is forbidden: {exc.strerror}",
-                            hint=f"in a sandbox allow Unix sockets and this path: {path}")
+        return AccessDenied(f"connecting to {path} is forbidden: {exc.strerror}", hint=_allow(path))
     return NoDaemon(f"{path} cannot be connected: {exc.strerror}",
                     hint="name another socket with --socket or ENGRAM_SOCKET")
 
+
+def socket_error(exc: OSError, path: str) -> EngramError:
+    """Return what it means that not even a socket can be made: a sandbox, or no descriptors left."""
+    if exc.errno in (errno.EPERM, errno.EACCES, errno.EAFNOSUPPORT):
+        return AccessDenied(f"Unix sockets are forbidden here: {exc.strerror}", hint=_allow(path))
+    return Busy(f"no socket can be made: {exc.strerror}", hint="try again when less is open")
+
+
+def _allow(path: str) -> str:
+    return f'in a sandbox allow this Unix socket, for example with: "allowUnixSockets": ["{path}"]'

@@ -28,7 +28,7 @@ class Call:
                  timeout: float | None = None) -> None:
         self.out = output
         self.scope = {key: value for key, value in (scope or {}).items() if value is not None}
-        self._socket, self._timeout = socket, timeout
+        self.socket, self._timeout = socket, timeout
         self._memory: Memory | None = None
 
     @property
@@ -37,7 +37,7 @@ class Call:
         if self._memory is None:
             from engram.memory import Memory  # late: a command that asks nothing needs no socket
 
-            self._memory = Memory.connect(self._socket, timeout=self._timeout, cwd=working_directory())
+            self._memory = Memory.connect(self.socket, timeout=self._timeout, cwd=working_directory())
         return self._memory
 
     def connect_despite(self, wrong: list[ConfigError]) -> None:
@@ -45,7 +45,7 @@ class Call:
         from engram.memory import Memory
         from engram_core import settings
 
-        found = settings.load(env=os.environ, flags={"daemon.socket": self._socket}, wrong=wrong)
+        found = settings.load(env=os.environ, flags={"daemon.socket": self.socket}, wrong=wrong)
         self._memory = Memory.connect(timeout=self._timeout, settings=found)
 
     def ask(self, method: str, **params: Any) -> Any:

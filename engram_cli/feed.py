@@ -18,7 +18,7 @@ from engram_cli.call import Call, json_kind, lines_of_stdin, parse_object, read_
 from engram_cli.call import given as given_fields
 from engram_cli.errors import failure
 from engram_cli.output import Progress, plural
-from engram_core.errors import BadInput, EngramError, UsageError
+from engram_core.errors import BadInput, EngramError, NoDaemon, UsageError
 
 Json = dict[str, Any]
 
@@ -31,8 +31,10 @@ class Item:
     """Say how one item becomes a request, and how the answer to a single one is shown; ``answer`` may add to it."""
 
     def __init__(self, name: str, method: str, params: Callable[[Json], Json], show: Callable[[Json], None], *,
-                 answer: Callable[[Json], Json] = lambda reply: reply) -> None:
+                 answer: Callable[[Json], Json] = lambda reply: reply,
+                 spool: Callable[[Json, NoDaemon, bool], Json] | None = None) -> None:
         self.name, self.method, self.params, self.show, self.answer = name, method, params, show, answer
+        self.spool = spool  # what to do with an item when there is no daemon; its last argument: do not tell each
 
 
 def lifted(call: Call, one: Json) -> tuple[Json, Json]:
@@ -57,7 +59,13 @@ def feed(call: Call, item: Item, *, fields: Mapping[str, Any], argument: Callabl
     if stdin_ndjson:
         return _Stream(call, item, base).run()
     one = {**base, **(parse_object(read_stdin(), what="stdin") if stdin_json else argument())}
-    reply = item.answer(call.memory.request(item.method, item.params(one)))
+    params = item.params(one)
+    try:
+        reply = item.answer(call.memory.request(item.method, params))
+    except NoDaemon as gone:
+        if item.spool is None:
+            raise
+        reply = item.spool(params, gone, False)
     if call.out.json or call.out.ndjson:
         call.out.document(item.name, reply)
     else:
@@ -84,6 +92,11 @@ class _Stream:
 
     def run(self) -> int:
         """Send the lines, write the answers, return the exit code."""
+        if self._item.spool is not None:
+            try:
+                self._call.memory.hello()
+            except NoDaemon as gone:
+                return self._spool_all(self._item.spool, gone)
         progress = Progress("stored", watched=not self._call.out.terminal)
         try:
             for count, reply in enumerate(self._call.memory.stream(self._item.method, self._requests()), 1):
@@ -95,6 +108,18 @@ class _Stream:
                 progress.step(count)
         finally:
             progress.end()
+        return 65 if 65 in self._codes else min(self._codes, default=0)
+
+    def _spool_all(self, spool: Callable[[Json, NoDaemon, bool], Json], gone: NoDaemon) -> int:
+        """Keep each line for the next daemon; one that cannot be kept is answered with the reason."""
+        for number, params in enumerate(self._requests()):
+            with self._lock:
+                line = self._waiting.pop()
+                assert isinstance(line, int)
+                try:
+                    self._write(spool(params, gone, number > 0))
+                except EngramError as exc:
+                    self._write(self._refusal(exc, line))
         return 65 if 65 in self._codes else min(self._codes, default=0)
 
     def _requests(self) -> Iterator[Json]:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "MAX_SOCKET_PATH", "config_path", "default_database", "digest", "home", "log_path", "login_name", "xdg",
+    "MAX_SOCKET_PATH", "config_path", "default_database", "digest", "home", "log_path", "login_name", "spool_path",
+    "xdg",
 ]
 
 MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103
@@ -55,6 +56,11 @@ def log_path(env: Mapping[str, str]) -> str:
 def default_database(env: Mapping[str, str]) -> str:
     """Return the database's path when nothing is configured."""
     return xdg(env, "XDG_DATA_HOME", ".local/share") + "/engram/engram.db"
+
+
+def spool_path(database: str) -> str:
+    """Return the folder of the events that wait for the database's next daemon."""
+    return database + ".spool"
 
 
 def digest(path: str) -> str:

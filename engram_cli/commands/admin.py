@@ -28,6 +28,9 @@ def status(call: Call) -> None:
     else:
         show = views.status_at_a_glance if call.out.terminal else views.status
         call.out.fields(show(found, os.environ))
+        if found["version"] != versions()["engram"]:
+            call.out.note(f"the daemon is version {found['version']}, this command {versions()['engram']}; "
+                          "the installed one is started by: engram daemon restart")
 
 
 @command(app, "version", scope=False, daemon=False, example="engram version --json")

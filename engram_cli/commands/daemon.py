@@ -200,6 +200,30 @@ def install(
         call.out.note(f"next: engram daemon stop; {following}")
 
 
+@command(app, "uninstall", scope=False, daemon=False, example="engram daemon uninstall")
+def uninstall(
+    call: Call, *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only write what would be removed.")] = False,
+) -> None:
+    """Remove the service files that install has written; memories, configuration and a running daemon stay."""
+    from engram_core.paths import home
+
+    files = [path for path in _units(home(os.environ), "engram") if os.path.lexists(path)]
+    for path in () if dry_run else files:
+        os.unlink(path)
+    before = ("launchctl unload -w " + next(iter(files), "engram.plist") if sys.platform == "darwin"
+              else "systemctl --user disable --now engram.socket engram.service")
+    if call.out.json:
+        call.out.document("daemon-uninstall", {"files": files, "before": before})
+        return
+    for path in files:
+        call.out.line(path)
+    if not files:
+        call.out.note("no service files are installed")
+    else:
+        call.out.note(f"{'first' if dry_run else 'if it still runs'}: {before}")
+
+
 def _program() -> str:
     """Return the absolute path of the engram program that runs this."""
     mine = os.path.abspath(sys.argv[0])

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from engram_cli import views
-from engram_cli.call import Call, text_from
+from engram_cli.call import Call, text_from, working_directory
 from engram_cli.feed import Item, Json, StdinJson, StdinNdjson, feed, lifted
 from engram_cli.numbers import TOKENS_MAX, number
 from engram_cli.numbers import limit as number_limit
 from engram_cli.options import NO_MARKUP, command
 from engram_cli.times import time
-from engram_core.errors import UsageError
+from engram_core.errors import NoDaemon, UsageError
 
 app = typer.Typer(**NO_MARKUP)
 
@@ -41,17 +41,16 @@ def append(
         "--id", metavar="ID", help="The event's id; the same id with the same text is stored once.")] = None,
     ts: Annotated[str | None, time("--ts", help="When it happened; now by default.")] = None,
     require_commit: Annotated[bool, typer.Option(
-        "--require-commit", help="Fail when the daemon cannot commit it now.")] = False,
+        "--require-commit", help="Fail with 75 instead of spooling it when no daemon can be reached.")] = False,
     stdin_json: StdinJson = False,
     stdin_ndjson: StdinNdjson = False,
 ) -> int:
     """Remember a message, a tool result or another event.
 
-    Ends when the daemon has committed it, and writes the event's id. A JSON object on stdin has the fields of an
-    event: payload, kind, event_id, ts, tags, entities, scope; options fill in what it leaves out.
+    Ends when the daemon has committed it, and writes the event's id. When no daemon can be reached the event is kept in
+    a spool beside the database, for the next one to store, and stderr says so. A JSON object on stdin has the fields
+    of an event: payload, kind, event_id, ts, tags, entities, scope; options fill in what it leaves out.
     """
-    del require_commit  # every answered append is committed
-
     def payload() -> Json:
         said = text_from(text, what="text")
         if role is None and name is None:
@@ -62,10 +61,16 @@ def append(
         scope, rest = lifted(call, event)
         return {"event": {**rest, "scope": scope}}
 
+    def spool(params: Json, gone: NoDaemon, quiet: bool) -> Json:
+        from engram_cli.spooled import spool_event  # late: only who finds no daemon needs it
+
+        return spool_event(params, gone, cwd=working_directory(), socket=call.socket, required=require_commit,
+                           quiet=quiet)
+
     if (role or name) and (stdin_json or stdin_ndjson):
         raise UsageError("--role and --name belong to a text", hint='put them into the payload: {"payload":{"role":…}}')
     fields = {"event_id": id, "kind": kind, "ts": ts, "tags": tag, "entities": entity}
-    item = Item("append", "append_event", params, lambda reply: call.out.line(str(reply["event_id"])))
+    item = Item("append", "append_event", params, lambda reply: call.out.line(str(reply["event_id"])), spool=spool)
     return feed(call, item, fields=fields, argument=payload, stdin_json=stdin_json, stdin_ndjson=stdin_ndjson,
                 given=text)
 

@@ -13,14 +13,16 @@ import os
 import socket
 import stat
 
+from engram_core.daemon.filesystem import network_file_system
 from engram_core.errors import AccessDenied, BadInput, Busy, StoreError
+from engram_core.failpoints import reach
 from engram_core.paths import MAX_SOCKET_PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Bound", "bind", "inherited", "lock", "private_folder", "publish", "record", "withdraw"]
+__all__ = ["Bound", "bind", "identity", "inherited", "lock", "private_folder", "publish", "record", "withdraw"]
 
 BACKLOG = 128
 
@@ -52,6 +54,10 @@ def private_folder(path: str) -> None:
 def lock(database: str) -> int | None:
     """Take the database's lock for as long as the process lives; None when another daemon holds it."""
     folder = os.path.dirname(database)
+    shared = network_file_system(database)
+    if shared:
+        raise StoreError(f"{database} lies on a network file system ({shared}), where neither locks nor the database's "
+                         "log are safe", hint="name a local path in store.url, or use a database server")
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         fd = os.open(database + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -77,7 +83,9 @@ def publish(database: str, found: dict[str, Any]) -> None:
         os.write(fd, json.dumps(found).encode() + b"\n")
     finally:
         os.close(fd)
+    reach("publish.before")
     os.rename(path + ".new", path)
+    reach("publish.after")
 
 
 def record(database: str) -> dict[str, Any]:
@@ -104,24 +112,33 @@ class Bound:
 
     def __init__(self, sock: socket.socket, path: str, *, inherited: bool = False) -> None:
         self.sock, self.path, self.inherited = sock, path, inherited
-        self._id = _identity(path)
+        self._id = identity(path)
 
     def ours(self) -> bool:
         """Tell whether the socket at the path is still the one we made; the self-check asks this too."""
-        return self._id is not None and _identity(self.path) == self._id
+        return self._id is not None and identity(self.path) == self._id
+
+    def taken(self) -> bool:
+        """Tell whether something of someone else lies at the path."""
+        return not self.ours() and os.path.lexists(self.path)
 
     def remove(self) -> None:
         """Remove the socket at the end, unless someone replaced it or a supervisor owns it."""
         if not self.inherited and self.ours():
             os.unlink(self.path)
 
+    def close(self) -> None:
+        """Stop listening; what lies at the path is left to whoever asks ``ours``."""
+        self.sock.close()
 
-def _identity(path: str) -> tuple[int, int] | None:
+
+def identity(path: str) -> tuple[int, int] | None:
+    """Return what tells the file at a path from any other that may come to lie there, None when there is none."""
     try:
         found = os.lstat(path)
     except OSError:
         return None
-    return (found.st_dev, found.st_ino) if stat.S_ISSOCK(found.st_mode) else None
+    return found.st_dev, found.st_ino
 
 
 def bind(path: str) -> Bound:

@@ -17,6 +17,7 @@ from engram_core._version import __version__
 from engram_core.daemon import reading, writing
 from engram_core.daemon.builds import Builds
 from engram_core.daemon.retention import Retention
+from engram_core.daemon.spooling import Spool
 from engram_core.errors import BadInput, ConfigError, EngramError, MethodNotFound
 from engram_core.protocol.messages import READS, WRITES, check_params
 from engram_core.redact import Redactor
@@ -83,6 +84,7 @@ class Engine:
         self._counters: dict[tuple[str, str], Counter] = {}
         self._builds = Builds(self.store, settings.get("retention.builds_per_run"), self._recalled)
         self._retention = Retention()
+        self.spool = Spool(self, database)
 
     def reload(self, settings: Settings) -> None:
         """Take over changed settings; what the database and the open indexes were made with stays until a restart."""
@@ -209,6 +211,9 @@ class Engine:
 
     def write(self, ops: list[tuple[str, dict[str, Any]]]) -> list[bytes | EngramError]:
         """Run writing requests in one durable transaction; each gets its own result or error."""
+        if any(method == "forget" for method, _ in ops):
+            while self.spool.replay():  # what waits there is to be forgotten as well
+                pass
         results: list[bytes | EngramError] = [b""] * len(ops)
         runs: list[Callable[[Any], Any]] = []
         places: list[int] = []
@@ -236,6 +241,10 @@ class Engine:
             rendered = params.get("render") and method == "append_event"
             results[at] = dump_json(outcome["event_id"] + "\n" if rendered else outcome, "result").encode()
         return results
+
+    def shorten(self) -> None:
+        """Have the log emptied at the next occasion."""
+        self._shorten = True
 
     def fast(self, method: str, params: dict[str, Any]) -> bool:
         """Tell whether a read is short enough for the event loop: its index is open and little was written since."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from engram_core import __version__
+from engram_core._version import PROTOCOL, __version__
 from engram_core.errors import BadInput, ConfigError, EngramError, ProtocolError
 from engram_core.protocol.lines import dump
 from engram_core.protocol.messages import check_params
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
     from engram_core.daemon.server import Server
 
-__all__ = ["LOOP_METHODS", "PROTOCOL", "loop_answer"]
-
-PROTOCOL = (1, 1)  # oldest and newest this daemon speaks
+__all__ = ["LOOP_METHODS", "loop_answer"]
 
 
 def loop_answer(server: Server, method: str, params: dict[str, Any]) -> bytes | EngramError:
@@ -56,8 +54,14 @@ def status(server: Server, params: dict[str, Any]) -> dict[str, Any]:
         "version": __version__, "pid": os.getpid(), "uptime_s": round(time.monotonic() - server.started, 3),
         "socket": server.socket_path, "database": server.database}
     found.update(engine)
-    found.update({"connections": len(server.connections), "queue": server.writer.waiting + server.reader.waiting,
-                  "counters": dict(server.counters), "spool": 0, "config": list(server.settings.files)})
+    served = server.places["served"] + server.places["reserved"]
+    found.update({"connections": served, "queue": server.writer.waiting + server.reader.waiting,
+                  "counters": dict(server.counters), "config": list(server.settings.files)})
+    spool = server.engine.spool.facts()
+    found.update({"spool": spool["waiting"], "spool_refused": spool["refused"]})
+    if server.check is not None:
+        found.update({"warnings": server.check.warnings, "checked_s": round(time.monotonic() - server.check.last, 1),
+                      "writer_s": round(time.monotonic() - server.writer.beat, 3) if server.writer.waiting else 0.0})
     found.update(_scope(server, params))
     return found
 

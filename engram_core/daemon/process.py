@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from engram_core.daemon.endpoint import Bound
     from engram_core.daemon.handlers import Engine
+    from engram_core.daemon.logs import LogHandler
     from engram_core.settings import Settings
 
 __all__ = ["notify", "run"]
@@ -32,7 +33,6 @@ __all__ = ["notify", "run"]
 DRAIN_S = 1.2  # for what was accepted, then the engine closes
 EXIT_S = 1.9  # at the latest; the journal makes an end at any moment safe
 WARM_S = 0.3
-LOG_BYTES = 1 << 20
 CLIENT_SCOPE = ("ENGRAM_TENANT", "ENGRAM_USER", "ENGRAM_AGENT", "ENGRAM_SESSION", "ENGRAM_RUN")
 
 log = logging.getLogger("engram.daemon")
@@ -74,10 +74,16 @@ class Report:
         self._fd = os.dup(2) if detached else -1
         self._tell = tell
 
-    def ready(self, socket_path: str, log_file: str) -> None:
+    def ready(self, socket_path: str, log_file: str, handler: LogHandler) -> None:
         """Say that the socket is open; from here on stderr is the log."""
         if self._fd >= 0:
-            _to_log(log_file)
+            try:
+                handler.to_file(log_file)
+            except OSError as exc:  # it serves without a log; a pipe nobody reads must not be written to
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, 2)
+                os.close(null)
+                log.warning("there is no log: %s: %s", log_file, exc.strerror)
         self._send({"state": "ready", "socket": socket_path})
         notify("READY=1")
 
@@ -113,29 +119,28 @@ def harden() -> None:
 
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    wanted, (soft, hard) = 8192, resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:  # 4096 connections may be configured
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     for name in CLIENT_SCOPE:  # they belong to the client's request, not to everyone's
         os.environ.pop(name, None)
 
 
-def _undumpable() -> None:
-    """Keep other programs of the user from reading our memory; after the start, for ctypes is slow to load."""
-    if sys.platform == "linux":
-        import ctypes
+def _undumpable() -> Callable[[], object]:
+    """Keep other programs of the user from reading our memory; after the start, for ctypes is slow to load.
 
-        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+    Returns what gives freed memory back to the system: without it one long line would be kept for ever.
+    """
+    if sys.platform != "linux":
+        return int
+    import ctypes
 
-
-def _to_log(path: str) -> None:
-    """Make a file the place where stderr goes; the one before is kept once when it has grown large."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    try:
-        if os.stat(path).st_size > LOG_BYTES:
-            os.replace(path, path + ".1")
-    except FileNotFoundError:
-        pass
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    os.dup2(fd, 2)
-    os.close(fd)
+    libc = ctypes.CDLL(None)
+    libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+    trim = getattr(libc, "malloc_trim", None)  # glibc's
+    return (lambda: trim(0)) if trim is not None else int
 
 
 def notify(message: str) -> None:
@@ -159,7 +164,7 @@ def notify(message: str) -> None:
 def _serve(report: Report, *, socket: str | None, database: str | None, config: str | None,
            log_level: str | None) -> int:
     from engram_core import settings as configuration
-    from engram_core.daemon import endpoint
+    from engram_core.daemon import endpoint, logs
 
     flags = {"daemon.socket": socket, "store.url": database and os.path.abspath(database),
              "daemon.log_level": log_level}
@@ -168,7 +173,7 @@ def _serve(report: Report, *, socket: str | None, database: str | None, config: 
         return configuration.load(env=os.environ, config=config, flags=flags)
 
     settings = load()
-    _set_up_log(settings.get("daemon.log_level"))
+    handler = logs.set_up(settings.get("daemon.log_level"), os.environ)
     path = configuration.database_path(settings, os.environ)
     held = endpoint.lock(path)
     if held is None:
@@ -182,21 +187,21 @@ def _serve(report: Report, *, socket: str | None, database: str | None, config: 
     engine = _open(settings, path)
     try:
         bound = bound or endpoint.bind(socket_path)
-        daemon = Daemon(engine, settings, load, bound=bound, database=path)
+        daemon = Daemon(engine, settings, load, bound=bound, database=path, lock=held)
+        daemon.server.replay_spool(now=True)
         daemon.listen()
-        endpoint.publish(path, {"socket": socket_path, "pid": os.getpid(), "started": round(time.time(), 3),
-                                "version": _version()})
+        daemon.publish()
     except BaseException:
         engine.close()
         if bound is not None:
             bound.remove()
         raise
-    report.ready(socket_path, configuration.log_path(os.environ))
+    report.ready(socket_path, configuration.log_path(os.environ), handler)
     log.info("engram %s serves %s at %s, pid %d", _version(), path, socket_path, os.getpid())
     try:
         daemon.run()
     finally:
-        bound.remove()
+        daemon.bound.remove()
         endpoint.withdraw(path)
         os.close(held)
     return 0
@@ -244,24 +249,14 @@ def _version() -> str:
     return __version__
 
 
-def _set_up_log(level: str) -> None:
-    # Under a service manager its journal adds the time.
-    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(f"{stamp}%(levelname)s %(name)s %(message)s"))
-    root = logging.getLogger("engram")
-    root.handlers[:] = [handler]
-    root.propagate = False
-    root.setLevel(level.upper())
-    logging.raiseExceptions = False  # a full disk under the log is no reason to disturb anyone
-
-
 class Daemon:
     """Run the event loop with its signals, from listening to the end."""
 
-    def __init__(self, engine: Engine, settings: Settings, load: Any, *, bound: Bound, database: str) -> None:
+    def __init__(self, engine: Engine, settings: Settings, load: Any, *, bound: Bound, database: str,
+                 lock: int) -> None:
         import asyncio
 
+        from engram_core.daemon.selfcheck import SelfCheck
         from engram_core.daemon.server import Server
 
         self.engine, self.settings, self.load, self.bound = engine, settings, load, bound
@@ -270,13 +265,35 @@ class Daemon:
                              stop=self.stop, reload=self.reload)
         self.listener: asyncio.Server | None = None
         self.stopping = False
+        self.started = round(time.time(), 3)
+        self.check = self.server.check = SelfCheck(self, lock=lock)
+
+    def publish(self) -> None:
+        """Write where we are found beside the database, unless it stands there already."""
+        from engram_core.daemon import endpoint
+
+        found = {"socket": self.bound.path, "pid": os.getpid(), "started": self.started, "version": _version()}
+        if endpoint.record(self.server.database) != found:
+            endpoint.publish(self.server.database, found)
+
+    async def _serve(self) -> None:
+        # From 3.13 on asyncio would remove the socket at the end, which is for `endpoint` to decide.
+        keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        self.listener = await self.loop.create_unix_server(self.server.accept, sock=self.bound.sock, **keep)
+
+    def bind_again(self) -> None:
+        """Make the socket anew at its path; connections that are open stay."""
+        from engram_core.daemon import endpoint
+
+        fresh = endpoint.bind(self.bound.path)
+        if self.listener is not None:
+            self.listener.close()
+        self.bound = fresh
+        self._binding = self.loop.create_task(self._serve())
 
     def listen(self) -> None:
         """Accept connections; the socket is ours already, asyncio never sees its path."""
-        # From 3.13 on asyncio would remove the socket at the end, which is for `endpoint` to decide.
-        keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-        self.listener = self.loop.run_until_complete(
-            self.loop.create_unix_server(self.server.accept, sock=self.bound.sock, **keep))
+        self.loop.run_until_complete(self._serve())
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.stop)
         self.loop.add_signal_handler(signal.SIGHUP, self.reload_or_log)
@@ -289,8 +306,7 @@ class Daemon:
         sys.setswitchinterval(0.0005)  # the loop must not wait 5 ms for a thread that computes
         self.loop.call_later(WARM_S, self._warm)
         self._feed_watchdog()
-        # The self-check of the socket (bound.ours), the spool's replay and the upgrade of a running
-        # daemon have their place here, as calls of the loop every 30 s.
+        self.check.start()
         self.loop.run_forever()
         self._end()
 
@@ -302,7 +318,7 @@ class Daemon:
         self.server.reader.run(self._prepare)
 
     def _prepare(self) -> None:
-        _undumpable()
+        self.server.give_back = _undumpable()
         self.engine.warm()
 
     def _feed_watchdog(self) -> None:

@@ -17,9 +17,11 @@ import struct
 import time
 from collections import deque
 
+from engram_core._version import PROTOCOL, __version__
 from engram_core.daemon.operations import LOOP_METHODS, loop_answer
 from engram_core.daemon.writer import Reader, Writer, answer
 from engram_core.errors import Busy, DeadlineExceeded, EngramError, MethodNotFound, ProtocolError
+from engram_core.failpoints import reach
 from engram_core.protocol.lines import (
     MAX_REQUEST,
     LineBuffer,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from engram_core.daemon.handlers import Engine
+    from engram_core.daemon.selfcheck import SelfCheck
     from engram_core.daemon.writer import Outcome
     from engram_core.settings import Settings
 
@@ -44,6 +47,11 @@ __all__ = ["Connection", "Server"]
 LINE_S = 5.0  # a started line must be complete
 REPLY_S = 5.0  # a reply must be taken
 MAX_WRITES = 256  # of one connection under way at once
+MAX_QUEUED = 64 << 20  # bytes of all writes that wait; more are told to retry
+MAX_UNSENT = 128 << 20  # bytes of replies that clients do not take; reads are told to retry meanwhile
+RESERVED = 4  # connections beyond the limit that may ask hello and status
+LOBBY = 128  # connections beyond the limit whose first line is awaited
+LOBBY_S = 0.05  # and for how long
 IDLE_S = 2.0  # without work for so long the daemon tidies up
 
 log = logging.getLogger("engram.daemon")
@@ -59,17 +67,53 @@ class Server:
         self.stop, self.reload = stop, reload
         self.writer, self.reader = Writer(engine), Reader(engine)
         self.reads, self.writes = READS, WRITES
-        self.connections: set[Connection] = set()
+        self.connections: set[Connection] = set()  # all that are open, each at its place
+        self.places = {"served": 0, "reserved": 0, "lobby": 0}
+        self.slow: set[Connection] = set()  # those that do not take their replies
+        self.queued = 0  # bytes of the writes that wait
         self.draining = False
         self.started = time.monotonic()
         self.counters = {"appends": 0, "packets": 0, "errors": 0, "requests": 0}
         self._finished: deque[tuple[Connection, Request, Outcome]] = deque()
         self._awake = False
         self._tidy_set = False
+        self.check: SelfCheck | None = None
+        self.give_back: Callable[[], object] = int  # freed memory, to the system
 
     def accept(self) -> Connection:
         """Make the protocol object of a new connection."""
         return Connection(self)
+
+    # ---- room
+
+    def full(self) -> Busy | None:
+        """Return the refusal of a connection beyond the limit, None while there is room."""
+        limit = self.settings.get("daemon.max_connections")
+        if self.places["served"] < limit:
+            return None
+        return Busy(f"all {limit} connections are in use", hint="try again; daemon.max_connections sets the limit")
+
+    def seat(self, connection: Connection, place: str) -> None:
+        """Give a connection its place: served, reserved, in the lobby, or none."""
+        if connection.place:
+            self.places[connection.place] -= 1
+        connection.place = place
+        if place:
+            self.places[place] += 1
+            self.connections.add(connection)
+        else:
+            self.connections.discard(connection)
+            self.slow.discard(connection)
+
+    def admit(self, connection: Connection, method: str) -> Busy | None:
+        """Let a connection beyond the limit ask what is reserved for it, or take a place that has become free."""
+        refusal = self.full()
+        if refusal is None:
+            self.seat(connection, "served")
+        elif method in ("hello", "status") and (connection.place == "reserved" or self.places["reserved"] < RESERVED):
+            self.seat(connection, "reserved")
+            return None
+        return refusal
 
     # ---- work
 
@@ -82,13 +126,22 @@ class Server:
         return MethodNotFound(f"{method} is not served by this daemon")
 
     def write(self, connection: Connection, request: Request) -> None:
-        """Queue a write of a connection."""
+        """Queue a write of a connection; when too much waits already it is refused, in its turn."""
+        refused = None
+        if self.queued > MAX_QUEUED:
+            refused = Busy(f"writes of {self.queued >> 20} MiB are waiting for the disk; nothing was done",
+                           hint="try again in a moment")
+            request.params, request.size = {}, 0
+        self.queued += request.size
         self.writer.waiting += 1
         self.writer.submit(request.method, request.params, self._report(connection, request),
-                           size=request.size, deadline=self._deadline(request))
+                           size=request.size, deadline=self._deadline(request), refused=refused)
 
     def read(self, connection: Connection, request: Request) -> Outcome | None:
         """Answer a read here when it is cheap, or queue it and return None."""
+        if self.slow and sum(one.transport.get_write_buffer_size() for one in self.slow) > MAX_UNSENT:
+            return Busy(f"replies of more than {MAX_UNSENT >> 20} MiB were not taken by their clients",
+                        hint="try again in a moment")
         if not self.reader.waiting and self.engine.fast(request.method, request.params):
             outcome = answer(self.engine, request.method, request.params)
             self.writer.wake()
@@ -112,6 +165,21 @@ class Server:
             counters["appends"] += len(request.params.get("events", ()))
         return write_result(request.id, outcome)
 
+    def replay_spool(self, *, now: bool = False) -> None:
+        """Have the writer store what clients spooled while no daemon ran; with ``now`` before anyone can ask."""
+        if self.engine.spool.waiting():
+            if now:  # the first client then finds it stored; a long spool is stored beside the first requests
+                self._replay()
+            else:
+                self.writer.run(self._replay)
+
+    def _replay(self) -> None:
+        try:
+            if self.engine.spool.replay():
+                self.writer.run(self._replay)
+        except EngramError as error:  # the events stay; the next self-check tries again
+            log.error("the spool cannot be stored: %s", error)
+
     def _deadline(self, request: Request) -> float:
         return time.monotonic() + (request.timeout_ms or self.settings.get("daemon.request_timeout_ms")) / 1000
 
@@ -130,12 +198,15 @@ class Server:
             connection, request, outcome = self._finished.popleft()
             if request.method in self.writes:
                 self.writer.waiting -= 1
+                self.queued -= request.size
             else:
                 self.reader.waiting -= 1
                 self.writer.wake()
             replies.setdefault(connection, []).append(self.count(request, outcome))
+        reach("reply.before")
         for connection, lines in replies.items():
             connection.answered(lines)
+        reach("reply.after")
 
     # ---- quiet times
 
@@ -157,6 +228,7 @@ class Server:
             return
         self._tidy_set = False
         gc.collect()
+        self.give_back()
 
     # ---- the end
 
@@ -180,6 +252,8 @@ class Connection(asyncio.Protocol):
         self.lines = LineBuffer(MAX_REQUEST)
         self.transport: asyncio.Transport
         self.open = False
+        self.place = ""  # in the server's table
+        self.protocol = 1  # until hello names another
         self._writes = 0  # under way
         self._reading = False  # a read is under way
         self._held: Request | None = None  # read, but it has to wait for what is under way
@@ -199,20 +273,21 @@ class Connection(asyncio.Protocol):
             log.warning("a connection of another user was refused")
             transport.abort()
             return
-        limit = server.settings.get("daemon.max_connections")
-        if server.draining or len(server.connections) >= limit:
-            transport.write(write_error(b"null", _stopping() if server.draining else Busy(
-                f"all {limit} connections are in use", hint="try again; daemon.max_connections sets the limit")))
+        refusal = _stopping() if server.draining else server.full()
+        if refusal is not None and (server.draining or server.places["lobby"] >= LOBBY):
+            transport.write(write_error(b"null", refusal))
             transport.close()
             return
         transport.set_write_buffer_limits(high=0)
         self.open = True
-        server.connections.add(self)
+        server.seat(self, "lobby" if refusal else "served")
+        if refusal:
+            self._line_timer = server.loop.call_later(LOBBY_S, self._no_place)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client; what it asked for and was accepted is still done."""
         self.open = False
-        self.server.connections.discard(self)
+        self.server.seat(self, "")
         self._stop_timers()
 
     def data_received(self, data: bytes) -> None:
@@ -224,11 +299,13 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Give the client its time to take what is already written."""
         self._full = True
+        self.server.slow.add(self)
         self._reply_timer = self.server.loop.call_later(REPLY_S, self._drop, "its reply was not taken")
 
     def resume_writing(self) -> None:
         """Go on with the client's next line."""
         self._full = False
+        self.server.slow.discard(self)
         if self._reply_timer is not None:
             self._reply_timer.cancel()
             self._reply_timer = None
@@ -281,12 +358,12 @@ class Connection(asyncio.Protocol):
             return None
         return None if line is None else read_request(line)
 
-    def _refuse(self, error: EngramError) -> None:
-        """Answer what cannot be read and hang up: where the next line begins is not known."""
+    def _refuse(self, error: EngramError, id: bytes = b"null") -> None:
+        """Answer and hang up: there is no place, or it is not known where the next line begins."""
         self.server.counters["errors"] += 1
-        self.transport.write(write_error(b"null", error))
+        self.transport.write(write_error(id, error))
         self.open = False
-        self.server.connections.discard(self)
+        self.server.seat(self, "")
         self._stop_timers()
         self.transport.close()
         self.server.loop.call_later(REPLY_S, self.transport.abort)
@@ -294,9 +371,16 @@ class Connection(asyncio.Protocol):
     def _serve(self, request: Request) -> None:
         server = self.server
         server.note()
+        if self.place != "served":
+            refusal = server.admit(self, request.method)
+            if refusal is not None:
+                self._refuse(refusal, request.id)
+                return
         outcome: Outcome | None = request.error
         if outcome is None and server.draining:
             outcome = _stopping()
+        if outcome is None and self.protocol < PROTOCOL[0]:
+            outcome = self._foreign(request)
         if outcome is None:
             if request.method in server.writes:
                 self._writes += 1
@@ -313,6 +397,16 @@ class Connection(asyncio.Protocol):
                 outcome = server.unknown(request.method)
         self.transport.write(server.count(request, outcome))
 
+    def _foreign(self, request: Request) -> ProtocolError | None:
+        """Return why a client that has not agreed on a protocol is not served; hello is how it agrees."""
+        if request.method != "hello":
+            return ProtocolError(f"the client speaks protocol {self.protocol}, this daemon {__version__} speaks "
+                                 f"{PROTOCOL[0]} to {PROTOCOL[1]}", hint="upgrade the program that asks")
+        asked = request.params.get("protocol")
+        if isinstance(asked, list) and len(asked) == 2 and type(asked[1]) is int:
+            self.protocol = min(asked[1], PROTOCOL[1])
+        return None
+
     # ---- patience
 
     def _look_after(self) -> None:
@@ -324,6 +418,8 @@ class Connection(asyncio.Protocol):
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
+        if self.place == "lobby":
+            return  # its one line is timed already
         if waits or not len(self.lines):
             if self._line_timer is not None:
                 self._line_timer.cancel()
@@ -335,6 +431,10 @@ class Connection(asyncio.Protocol):
         self._line_timer = None
         self._refuse(DeadlineExceeded(f"the line was not complete after {LINE_S:g} s",
                                       hint="send each request at once, with a line end"))
+
+    def _no_place(self) -> None:
+        self._line_timer = None
+        self._refuse(self.server.full() or Busy("nothing was asked in time", hint="try again"))
 
     def _drop(self, why: str) -> None:
         log.info("a connection was closed: %s within %g s", why, REPLY_S)

@@ -41,13 +41,17 @@ log = logging.getLogger("engram.daemon")
 
 
 class _Job:
-    __slots__ = ("deadline", "done", "method", "params", "size")
+    __slots__ = ("deadline", "done", "method", "params", "refused", "size")
 
-    def __init__(self, method: str, params: dict[str, Any], done: Done, size: int, deadline: float) -> None:
+    def __init__(self, method: str, params: dict[str, Any], done: Done, size: int, deadline: float,
+                 refused: EngramError | None = None) -> None:
         self.method, self.params, self.done, self.size, self.deadline = method, params, done, size, deadline
+        self.refused = refused
 
-    def expired(self) -> DeadlineExceeded | None:
-        """Say that the client has stopped waiting; nothing of the job has been done then."""
+    def refusal(self) -> EngramError | None:
+        """Return why nothing of the job is done: it was refused before, or the client has stopped waiting."""
+        if self.refused is not None:
+            return self.refused
         if self.deadline and time.monotonic() > self.deadline:
             return DeadlineExceeded(f"{self.method} was still waiting at its deadline; nothing was done",
                                     hint="try again, or allow more time with --timeout")
@@ -82,7 +86,7 @@ class Writer:
         self.waiting = 0  # writes accepted and not yet answered; changed by the loop's thread only
         self.beat = time.monotonic()  # when the thread last took something up or had nothing to do
         self.asked = 0.0  # when the last request of any kind came; set by the loop's thread
-        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Job | Callable[[], None] | None] = SimpleQueue()
         self._dirty = False
         self._stopping = False
         self._drain = True
@@ -90,9 +94,16 @@ class Writer:
         self._thread.start()
 
     def submit(self, method: str, params: dict[str, Any], done: Done, *, size: int = 0,
-               deadline: float = 0.0) -> None:
-        """Queue one write; ``done`` gets its outcome on the writer's thread, after the commit."""
-        self._queue.put(_Job(method, params, done, size, deadline))
+               deadline: float = 0.0, refused: EngramError | None = None) -> None:
+        """Queue one write; ``done`` gets its outcome on the writer's thread, after the commit.
+
+        One that is refused already is answered in its turn, so that replies keep the order of their requests.
+        """
+        self._queue.put(_Job(method, params, done, size, deadline, refused))
+
+    def run(self, task: Callable[[], None]) -> None:
+        """Queue something of the daemon's own that writes; it gets a transaction of its own."""
+        self._queue.put(task)
 
     def wake(self) -> None:
         """Say that a read left something to store; cheap enough to be called after every one."""
@@ -133,14 +144,16 @@ class Writer:
                 job = self._queue.get_nowait() if group else self._wait()
             except Empty:
                 break
-            if job is not None:
+            if isinstance(job, _Job):
                 group.append(job)
                 size += job.size
+            elif job is not None:
+                _run_task(job)
             elif self._stopping:
                 break
         return group
 
-    def _wait(self) -> _Job | None:
+    def _wait(self) -> _Job | Callable[[], None] | None:
         return self._queue.get(timeout=QUIET_S) if self._dirty else self._queue.get()
 
     def _commit(self, group: list[_Job]) -> None:
@@ -153,7 +166,7 @@ class Writer:
     def _refusal(self, job: _Job) -> EngramError | None:
         if self._stopping and not self._drain:
             return Busy("the daemon is stopping; nothing was done", hint="try again")
-        return job.expired()
+        return job.refusal()
 
     def _write(self, jobs: list[_Job]) -> list[Outcome]:
         try:
@@ -212,9 +225,13 @@ class Reader:
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
             if isinstance(job, _Job):
-                job.done(job.expired() or answer(self.engine, job.method, job.params))
+                job.done(job.refusal() or answer(self.engine, job.method, job.params))
             else:
-                try:
-                    job()
-                except Exception as exc:
-                    _defect("a background task", exc)
+                _run_task(job)
+
+
+def _run_task(task: Callable[[], None]) -> None:
+    try:
+        task()
+    except Exception as exc:
+        _defect("a background task", exc)

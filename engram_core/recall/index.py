@@ -44,6 +44,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
                 "expires", "ended", "created_at"),
 }
 _SEVERAL = -1
+_DEAD = 4096  # documents taken out of an index before it is worth making anew
 _LINES_CHARS = 1 << 20
 MOST_COUNTED = 10_000
 """So many counts of tokens at most wait to be stored; the rest is counted again when the index opens again."""
@@ -164,6 +165,11 @@ class OwnerIndex:
         """Bytes held, ids estimated."""
         text = 0 if self._text is None else int(self._text.nbytes)
         return int(self.table.nbytes) + text + 160 * len(self.ids)
+
+    @property
+    def dead(self) -> int:
+        """Count the documents that were taken out; their room is used again only by a new index."""
+        return len(self.ids) - int(self.table.live)
 
     def doc(self, kind: str, seq: int) -> int | None:
         """Return the document number of a memory."""
@@ -363,6 +369,9 @@ class IndexCache:
             index = OwnerIndex(owner, self._tokenizer(), self._language)
         before = index.revision
         index.refresh(reads, stamp)
+        if index.dead > max(_DEAD, int(index.table.live)):  # it would hold ever more of what was forgotten
+            index = OwnerIndex(owner, self._tokenizer(), self._language)
+            index.refresh(reads, stamp)
         self._open[owner] = index
         self._open.move_to_end(owner)
         if index.revision != before:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engram_core.errors import SchemaTooNew, StoreCorrupt
+from engram_core.failpoints import reach
 from engram_core.store.dialect import Dialect
 from engram_core.store.statements import create_table
 from engram_core.store.tables import TABLES
@@ -37,16 +38,19 @@ def migrate(connection: SqliteConnection) -> int:
         found = check_schema(connection)  # another process may have been faster
         for step in STEPS[found:]:
             for statement in step(connection.dialect):
+                reach("migrate.statement")
                 connection.execute(statement)
         if found == 0:
             connection.execute("INSERT INTO meta (name, value) VALUES ('application', 'engram')")
             connection.execute(f"INSERT INTO meta (name, value) VALUES ('schema', '{VERSION}')")
         else:
             connection.execute(f"UPDATE meta SET value='{VERSION}' WHERE name='schema'")
+        reach("migrate.before")
     except BaseException:
         connection.rollback()
         raise
     connection.commit()
+    reach("migrate.after")
     return found
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from engram_core.errors import Busy, EngramError, StoreCorrupt, StoreError
+from engram_core.errors import Busy, DeadlineExceeded, EngramError, StoreCorrupt, StoreError
 from engram_core.store.dialect import SQLITE
 
-_KEEP = "keep the file and restore a backup, or name another path in store.url"
+_KEEP = "keep the file and restore a backup with: engram restore FILE; or name another path in store.url"
 _HEAD = b"SQLite format 3\0"
 _CHECKPOINT_MS = 50
+_READ_S = 30.0  # a reader that holds the state of a moment longer than this would keep the log from being emptied
+_LOOK_EVERY = 100_000  # steps of SQLite's machine between two looks at the clock, well under 10 ms
 _FULL = "free space on that disk and try again; nothing acknowledged is lost"
 _BY_CODE: dict[int, tuple[type[EngramError], str]] = {
     sqlite3.SQLITE_BUSY: (Busy, "another process holds the database; try again"),
@@ -27,6 +29,7 @@ _BY_CODE: dict[int, tuple[type[EngramError], str]] = {
     sqlite3.SQLITE_CANTOPEN: (StoreError, "check that the directory exists and is ours"),
     sqlite3.SQLITE_CORRUPT: (StoreCorrupt, _KEEP),
     sqlite3.SQLITE_NOTADB: (StoreCorrupt, _KEEP),
+    sqlite3.SQLITE_INTERRUPT: (DeadlineExceeded, "ask for less at once; a reader may hold one state for 30 s"),
     sqlite3.SQLITE_IOERR: (StoreError, "look at the disk, for example with: df and dmesg"),
 }
 
@@ -34,7 +37,8 @@ _BY_CODE: dict[int, tuple[type[EngramError], str]] = {
 class SqliteConnection:
     """One connection. ``path`` ":memory:" keeps everything in this process.
 
-    ``role`` is "write", "read", or "check" for a look at a file that must stay as it is whatever it turns out to be.
+    ``role`` is "write", "read", "copy" for a reader that may take its time, or "check" for a look at a file that must
+    stay as it is whatever it turns out to be.
     """
 
     dialect = SQLITE
@@ -42,6 +46,7 @@ class SqliteConnection:
     def __init__(self, path: str, *, durability: str = "full", busy_ms: int = 5000, role: str = "write") -> None:
         self.path = path
         self._busy_s = busy_ms / 1000
+        self._expires = 0.0  # of the reading transaction, when there is one
         name = path
         if role == "write" and path != ":memory:":
             _make_private(path)
@@ -67,8 +72,10 @@ class SqliteConnection:
             self._use_log()
             run("PRAGMA journal_size_limit=67108864")
             run("PRAGMA secure_delete=ON")
-        if role == "read":
+        if role in ("read", "copy"):
             run("PRAGMA query_only=ON")
+        if role == "read":
+            self._db.set_progress_handler(self._expired, _LOOK_EVERY)
         run(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
 
     def _use_log(self) -> None:
@@ -124,7 +131,11 @@ class SqliteConnection:
         if self.path == ":memory:" or self._db.in_transaction:
             return False
         self.execute(self.dialect.begin_reading)
+        self._expires = time.monotonic() + _READ_S
         return True
+
+    def _expired(self) -> bool:
+        return 0.0 < self._expires < time.monotonic()
 
     def commit(self) -> None:
         """Make the transaction durable; raise when that cannot be known, after undoing it."""
@@ -136,6 +147,7 @@ class SqliteConnection:
 
     def rollback(self) -> None:
         """Undo the open transaction, if any."""
+        self._expires = 0.0
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
@@ -167,6 +179,24 @@ class SqliteConnection:
             return bool(self.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0)
         finally:
             self.execute(f"PRAGMA busy_timeout={round(self._busy_s * 1000)}")
+
+    def copy_to(self, target: str, pages: int, progress: Callable[[int], None]) -> None:
+        """Copy all pages into a file of its own without a log; ``progress`` gets the bytes copied so far."""
+        def step(_: int, left: int, total: int) -> None:
+            progress((total - left) * size)
+
+        out = sqlite3.connect(target, isolation_level=None)
+        try:
+            size = self._db.execute("PRAGMA page_size").fetchone()[0]
+            self._db.backup(out, pages=pages, progress=step)
+            out.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_CORRUPT or code == sqlite3.SQLITE_NOTADB:
+                raise self.mapped(error) from error
+            raise StoreError(f"file {target}: {error}", hint="free space there, or name another place") from error
+        finally:
+            out.close()
 
     def quick_check(self) -> str:
         """Return "ok" or the first damage found."""

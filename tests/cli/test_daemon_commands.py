@@ -84,9 +84,9 @@ def test_run_says_why_it_cannot_start_in_the_form_that_was_asked_for(engram: Per
 
 def test_start_works_where_commands_start_none(engram: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGRAM_AUTOSTART", "0")
-    answer = engram("append", "x")
+    answer = engram("packet")
     assert answer.code == 69 and "engram daemon start" in answer.err
-    assert engram("append", "x", "--json").err.startswith('{"error":{"kind":"no_daemon"')
+    assert engram("packet", "--json").err.startswith('{"error":{"kind":"no_daemon"')
     engram.done("daemon", "start")
     engram.done("append", "x")
 
@@ -135,6 +135,11 @@ def test_the_service_is_installed_with_the_programs_path(engram: Person, home: H
     paths = engram.done("daemon", "install", "--json").json["files"]
     assert sorted(os.path.basename(path) for path in paths) == ["engram.service", "engram.socket"]
     assert f"ExecStart={program} daemon run" in (folder / "engram.service").read_text()
+    assert engram.done("daemon", "uninstall", "--dry-run").out.splitlines() == paths
+    assert len(list(folder.iterdir())) == 2
+    assert engram.done("daemon", "uninstall", "--json").json["files"] == paths
+    assert list(folder.iterdir()) == []
+    assert "no service files" in engram.done("daemon", "uninstall").err
 
 
 def test_logs_and_units_come_as_json_too(engram: Person, home: Home) -> None:

@@ -58,10 +58,10 @@ def test_the_daemon_does_not_take_over_the_first_clients_scope(home: Home) -> No
 
 def test_without_the_start_allowed_it_says_so(home: Home) -> None:
     for env in ({"ENGRAM_AUTOSTART": "0"}, {"ENGRAM_SUPERVISED": "1"}):
-        found = home.engram("append", "x", env=env)
+        found = home.engram("packet", env=env)
         assert found.returncode == 69
         assert b"engram daemon start" in found.stderr and found.stderr.count(b"\n") == 1
-        found = home.engram("append", "x", "--json", env=env)
+        found = home.engram("packet", "--json", env=env)
         assert json.loads(found.stderr)["error"]["exit"] == 69
     assert home.pids() == set()
 

@@ -149,6 +149,7 @@ def test_too_many_connections_are_told_to_retry(home: Home) -> None:
         assert fourth.recv(1) == b""
     threading.Timer(0.2, held[0].close).start()
     with Memory.connect(timeout=5) as waiting:  # a client keeps trying until its deadline
+        waiting.append_event({"scope": SCOPE, "payload": "x"})
         assert waiting.status()["connections"] == 3
     for sock in held:
         sock.close()

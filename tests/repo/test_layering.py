@@ -31,7 +31,7 @@ ALL_OF_CORE = {area for area in TABLE if not area.startswith("engram")}
 TABLE["daemon"] = ALL_OF_CORE
 
 # Leaves below the table: they import nothing of ours, and everything but the kernel may use them.
-LEAVES = {"engram_core", "__version__", "_version", "shipped", "paths", "patterns"}
+LEAVES = {"engram_core", "__version__", "_version", "shipped", "paths", "patterns", "failpoints"}
 
 # Modules that belong to another area: the models without pydantic, and the lines a packet is laid out in.
 PART_OF = {"ids": "models", "values": "models", "scope": "models", "events": "models", "sections": "models",
@@ -41,6 +41,8 @@ PART_OF = {"ids": "models", "values": "models", "scope": "models", "events": "mo
 EXCEPTIONS = [
     ("engram.transport", "engram_core.daemon.handlers", True),
     ("engram_cli.commands.daemon", "engram_core.daemon", False),
+    ("engram_cli.commands.keep", "engram_core.daemon.keeping", True),
+    ("engram_cli.commands.doctor", "engram_core.daemon.doctor", True),
 ]
 
 # Recall reads through the store's interface, never past it to a driver or a change of the schema.

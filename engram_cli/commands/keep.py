@@ -1,0 +1,91 @@
+"""Back up and restore the database. Driven by main."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from engram_cli.call import Call
+from engram_cli.options import NO_MARKUP, command
+from engram_cli.output import Progress, plural
+from engram_core.errors import UsageError
+
+app = typer.Typer(**NO_MARKUP)
+MIB = 1 << 20
+
+
+def _watch(call: Call) -> Progress:
+    return Progress("MiB copied", watched=not call.out.json)
+
+
+@command(app, "backup", scope=False, daemon=False, example="""
+engram backup memories-2026-01-31.db
+""")
+def backup(
+    call: Call,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The new file; one that exists is left alone.",
+                                        show_default=False)],
+) -> None:
+    """Copy the database into one file, while everything goes on.
+
+    The copy holds everything that was acknowledged before the command began, is checked before it gets its name, and
+    can be read by you alone. It holds what you may have forgotten since an older one was made.
+    """
+    from engram_core.daemon import keeping
+
+    progress = _watch(call)
+    try:
+        found = keeping.back_up(keeping.database(os.environ), file, progress=lambda done: progress.step(done // MIB))
+    finally:
+        progress.end()
+    _show(call, "backup", found, f"{found['file']}: {plural(found['changes'], 'change')}, checked")
+
+
+@command(app, "restore", scope=False, daemon=False, example="""
+engram daemon stop; engram restore memories-2026-01-31.db --yes
+""")
+def restore(
+    call: Call,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file made by engram backup.", show_default=False)],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Put a backup in the place of the database, which is kept beside it under another name.
+
+    The backup is checked first. A daemon must not run: stop it with engram daemon stop. Interrupted at any moment, the
+    command can simply be repeated.
+    """
+    from engram_core.daemon import keeping
+
+    path = keeping.database(os.environ)
+    if not yes:
+        if call.out.json or not os.isatty(0):
+            raise UsageError(f"this replaces the memories in {path}", hint="repeat it with --yes")
+        typer.confirm(f"Replace the memories in {path}?", abort=True, err=True)
+    progress = _watch(call)
+    try:
+        found = keeping.restore(file, path, progress=lambda done: progress.step(done // MIB))
+    finally:
+        progress.end()
+    kept = f"; the old one is {found['kept']}" if found["kept"] else ""
+    _show(call, "restore", found, f"{found['database']}: {plural(found['changes'], 'change')}{kept}")
+
+
+def _confirm(call: Call, path: str) -> None:
+    if sys.stdin is None or not sys.stdin.isatty() or call.out.json:
+        raise UsageError(f"restore replaces the memories in {path}, and there is nobody to ask",
+                         hint="repeat it with --yes")
+    sys.stderr.write(f"Replace the memories in {path}? The old database is kept beside it. [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise typer.Abort
+
+
+def _show(call: Call, name: str, found: dict[str, Any], text: str) -> None:
+    if call.out.json or call.out.ndjson:
+        call.out.document(name, found)
+    else:
+        call.out.line(text)
