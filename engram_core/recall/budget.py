@@ -12,8 +12,9 @@ from engram_core import layout
 from engram_core.errors import BudgetTooSmall
 from engram_core.kernel.fit import BUDGET_SECTION, BUDGET_TOTAL, MAX_ITEMS, Fit
 from engram_core.recall.candidates import ARRAYS, KIND, REASON, REFERRING, SECTION, SECTIONS
+from engram_core.recall.excerpts import QUOTE_TOKENS
 from engram_core.recall.gather import Gathered, Question
-from engram_core.recall.lines import CUT_TOKENS, LEAST_QUOTE, cut_quotes, forms_of, read_lines
+from engram_core.recall.lines import CUT_TOKENS, cut_quotes, forms_of, read_lines
 from engram_core.values import dump_json
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 
 UNLIMITED = 1 << 40
 _BATCH = 8
-"""At least so many long quotes are cut at once, more of them where the budget could hold more."""
-_PASSES = 3
-"""So often at most the budget is fitted anew because there was room left for quotes not cut yet."""
+"""At least so many long quotes are cut at once, more where the budget could hold more, and twice as many each time."""
 class Counter:
     """Counts lines in one layout with one tokenizer; what was counted once is remembered by content."""
 
@@ -38,7 +37,7 @@ class Counter:
         self.empty = [tokenizer.count(one) if form == "json" else 0 for one in bare]
         self.skeleton = max(self.empty)
         quote = dump_json({"evidence_id": "e", "quote": "", "role": "user", "ts": "2026-01-01T00:00:00Z"})
-        self.least_quote = self.item("key_quotes", quote)[0] + LEAST_QUOTE
+        self.least_quote = self.item("key_quotes", quote)[0] + QUOTE_TOKENS // 2  # in less, no excerpt says anything
         self.wrapper = 0 if form == "json" else tokenizer.count(layout.OPENING) + tokenizer.count(layout.CLOSING)
 
     def heading(self, section: str) -> int:
@@ -142,16 +141,16 @@ def spend(found: Gathered, counter: Counter, reads: Reads) -> Spent:
     plan = plan_for(question, counter)
     room = min(budget - counter.skeleton, plan.limits.get("key_quotes", UNLIMITED))
     uncut = _complete_costs(found, counter, reads, room)
-    for again in reversed(range(_PASSES)):
+    batch = _BATCH
+    while True:
         *arrays, numbers = pool.arrays(plan.rules, REFERRING)
         fit = Fit(plan.table, *arrays, wrapper=counter.wrapper)
         fit.run(min(budget - counter.skeleton, UNLIMITED))
         kept = pool.settle(fit, numbers, _FIT_REASONS)
-        if not (again and uncut):
-            break
         left = min(budget - counter.skeleton - fit.used, room - fit.section_used[SECTION["key_quotes"]])
-        if left < counter.least_quote or not _cut_more(found, counter, reads, uncut):
+        if left < counter.least_quote or not _cut_more(found, counter, reads, uncut, batch):
             break
+        batch *= 2
         pool.reopen(_FIT_REASONS)
     return Spent(counter, budget, plan, fit.section_caps, kept)
 
@@ -193,18 +192,23 @@ def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) 
     return long[most:]
 
 
-def _cut_more(found: Gathered, counter: Counter, reads: Reads, uncut: list[int]) -> bool:
+def _cut_more(found: Gathered, counter: Counter, reads: Reads, uncut: list[int], batch: int) -> bool:
     """Cut the next of the long quotes that were left out beside room for a short one, and tell whether any was."""
-    out = [number for number in uncut if found.pool.brief(number)[5] < 0][:_BATCH]
-    for number in out:
-        uncut.remove(number)
-    _cut(found, out, counter, reads)
-    return bool(out)
+    while uncut:
+        out = [number for number in uncut if found.pool.brief(number)[5] < 0][:batch]
+        if not out:
+            break
+        uncut[:] = [number for number in uncut if number not in out]
+        if _cut(found, out, counter, reads):
+            return True
+    return False
 
 
-def _cut(found: Gathered, numbers: list[int], counter: Counter, reads: Reads) -> None:
-    for number in cut_quotes(found, numbers, counter.tokenizer, reads):
+def _cut(found: Gathered, numbers: list[int], counter: Counter, reads: Reads) -> bool:
+    cut = cut_quotes(found, numbers, counter.tokenizer, reads)
+    for number in cut:
         count_forms(found, number, counter)
+    return bool(cut)
 
 
 def count_forms(found: Gathered, number: int, counter: Counter) -> int:

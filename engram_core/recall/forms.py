@@ -6,59 +6,31 @@ sentence, a step or a value; one that turns out no shorter than the memory does 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from engram_core.recall.sentences import CJK, UNSPACED, pieces, sentences
+from engram_core.recall.excerpts import MARK
+from engram_core.recall.sentences import sentences
 
 __all__ = [
     "episode_forms",
     "fact_short",
     "fold",
     "procedure_outline",
-    "quote_sentences",
-    "sentences",
     "summary_cut",
     "working_state_forms",
 ]
 
-MARK = "…"
-QUOTE_TOKENS = 60  # a quote below this says too little to stand for its turn
 OUTLINE_ENTRIES = 3
 OUTLINE_CHARS = 160
 
 Json = dict[str, Any]
 Count = Callable[[str], int]
-Run = tuple[int, int]
-
-_WORD = re.compile(r"[^\W_]+")
-_NO_SPACES = re.compile(f"[{CJK}{UNSPACED}]")
 
 
 def fold(text: str) -> str:
     """Return the text without differences of case and white space, for telling duplicates."""
     return " ".join(text.casefold().split())
-
-
-def quote_sentences(text: str, terms: Sequence[str], room: int, count: Count, *, least: int = QUOTE_TOKENS) -> str:
-    """Return the run of sentences that says most about the terms, marked where something was left out.
-
-    The run is about ``least`` tokens long, more when a neighbour holds a further term, less in less room. What has no
-    sentences (logs, lists, encoded data) is taken by lines or by words.
-    When no sentence with a term fits, the best one is returned although it is longer than the room.
-    """
-    if not text.strip():
-        return ""
-    parts = pieces(text)
-    if len(parts) == 1 or count(text) <= room:
-        return text
-    sizes = [count(part) for part in parts]
-    hits = [_terms_in(part, terms) for part in parts]
-    start, end = _best_run(sizes, hits, room - 2 * count(f" {MARK}"), least)
-    before = f"{MARK} " if start else ""
-    after = f" {MARK}" if end < len(parts) else ""
-    return f"{before}{''.join(parts[start:end]).strip()}{after}"
 
 
 def summary_cut(text: str, room: int, count: Count) -> str:
@@ -115,73 +87,6 @@ def working_state_forms(state: Mapping[str, Any]) -> dict[str, Json]:
         "without_history": {key: _empty(value) if key in history else value for key, value in state.items()},
         "core": {key: value if key in core else _empty(value) for key, value in state.items()},
     }
-
-
-def _terms_in(part: str, terms: Sequence[str]) -> frozenset[int]:
-    """Return which terms a sentence holds, counting inflected words."""
-    folded = part.casefold()
-    words = set(_WORD.findall(folded))
-    heads = {word[:4] for word in words}
-    return frozenset(at for at, term in enumerate(terms) if term and _holds(folded, words, heads, term))
-
-
-def _holds(folded: str, words: set[str], heads: set[str], term: str) -> bool:
-    """Say whether a term is among the words, or one that differs from it only in its ending."""
-    if term in words:
-        return True
-    if _NO_SPACES.search(term) or not _WORD.fullmatch(term):
-        return term in folded
-    if len(term) < 4:
-        return False
-    if term[:-1] in words or (len(term) > 4 and term[:-2] in words):
-        return True
-    if term[:4] not in heads:
-        return False
-    stem = term if len(term) < 6 else term[: max(5, len(term) - 3)]
-    return any(word.startswith(stem) and len(word) <= len(term) + 3 for word in words)
-
-
-def _best_run(sizes: list[int], hits: list[frozenset[int]], room: int, least: int) -> Run:
-    """Return the run with most terms, most densely, the first of equals, of the wanted length if one fits."""
-    floor = min(sum(sizes), least, room)
-    best, best_value = (0, 0), (False, False, -1, 0.0)
-    for start, end, size in _runs(sizes, floor, room):
-        run = hits[start:end]
-        terms = len(frozenset().union(*run))
-        value = (terms > 0, size >= floor, terms, sum(map(len, run)) / max(size, 1))
-        if value > best_value:
-            best, best_value = (start, end), value
-    if best == (0, 0) or (any(hits) and not best_value[0]):
-        at = max(range(len(sizes)), key=lambda i: (len(hits[i]), -sizes[i], -i))
-        return at, at + 1
-    return _widened(best, sizes, hits, room, floor)
-
-
-def _runs(sizes: list[int], floor: int, room: int) -> Iterator[tuple[int, int, int]]:
-    """Yield start, end and size: for every end the shortest run that reaches the floor, or what fits."""
-    start = size = 0
-    for end, last in enumerate(sizes, 1):
-        size += last
-        while start < end - 1 and (size > room or size - sizes[start] >= floor):
-            size -= sizes[start]
-            start += 1
-        if size <= room:
-            yield start, end, size
-
-
-def _widened(run: Run, sizes: list[int], hits: list[frozenset[int]], room: int, floor: int) -> Run:
-    """Take neighbours in until the run is long enough, and then those that bring a further term, while they fit."""
-    start, end = run
-    size = sum(sizes[start:end])
-    held = frozenset().union(*hits[start:end])
-    while True:
-        short = size < floor
-        if end < len(sizes) and (short or hits[end] - held) and size + sizes[end] <= room:
-            held, size, end = held | hits[end], size + sizes[end], end + 1
-        elif start and (short or hits[start - 1] - held) and size + sizes[start - 1] <= room:
-            held, size, start = held | hits[start - 1], size + sizes[start - 1], start - 1
-        else:
-            return start, end
 
 
 def _outline(content: Any) -> Any:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from engram_core.kernel import shown
 from engram_core.recall.candidates import REASON
-from engram_core.recall.forms import QUOTE_TOKENS, quote_sentences
+from engram_core.recall.excerpts import measured, quote_sentences
 from engram_core.recall.gather import Gathered
 from engram_core.recall.index import KINDS
 from engram_core.recall.items import short_forms
-from engram_core.recall.sentences import pieces
 from engram_core.values import dump_json
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ CUT_TOKENS = 100
 CUT_CHARS = 200_000
 """A longer text has no shorter form: finding its sentences would hold up everyone else."""
 _CUT_FORMS = ("excerpt", "sentences", "reference")
-LEAST_QUOTE = QUOTE_TOKENS // 2
-"""Tokens of room that a cut quote may need beside its envelope."""
 
 
 def read_lines(numbers: list[int], reads: Reads, found: Gathered) -> None:
@@ -100,8 +97,9 @@ def _cut_quote(found: Gathered, number: int, line: str, tokenizer: Tokenizer) ->
     _, _, layer, doc, *_ = found.pool.brief(number)
     quote, index = json.loads(line), found.layers[layer][1]
     text = quote["quote"]
-    one_piece = len(pieces(text)) == 1
-    if one_piece or (size := tokenizer.count(text)) <= CUT_TOKENS:
+    parts = measured(text, tokenizer.count)
+    one_piece, size = len(parts.parts) == 1, parts.size
+    if one_piece or size <= CUT_TOKENS:
         if one_piece or tokenizer.name == index.tokenizer_name:
             index.table.keep_whole(doc, short=not one_piece)
         return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engram_core import tokens
 from engram_core.recall import timex
-from engram_core.recall.forms import quote_sentences
+from engram_core.recall.excerpts import quote_sentences
 from engram_core.recall.index import KINDS, text_of
 from engram_core.recall.lines import LINE_COLUMN
 from engram_core.values import day_of

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 
 CJK = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer: no spaces between words
@@ -43,12 +42,8 @@ _LONGEST = 700  # characters of the longest piece of text that is quoted whole
 _PIECE = 240
 
 
-@lru_cache(maxsize=512)  # a long turn is cut for many questions
 def sentences(text: str) -> list[str]:
-    """Split a text into sentences; joined they are the text, and a fenced block is one of them.
-
-    The list is shared by all who ask for the same text and must not be changed.
-    """
+    """Split a text into sentences; joined they are the text, and a fenced block is one of them."""
     found: list[str] = []
     blank = ""
     for fenced, block in _blocks(text):
@@ -63,11 +58,10 @@ def sentences(text: str) -> list[str]:
     return [*found, blank] if blank else found
 
 
-@lru_cache(maxsize=512)
 def pieces(text: str) -> list[str]:
     """Split a text into sentences, and what is too long for one at lines, at white space, or where it must be.
 
-    The list is shared like that of ``sentences``; joined it is the text.
+    Joined they are the text.
     """
     found: list[str] = []
     for sentence in sentences(text):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engram_core import tokens
 from engram_core.errors import BudgetTooSmall
 from engram_core.recall.budget import CUT_TOKENS
-from engram_core.recall.forms import quote_sentences
+from engram_core.recall.excerpts import quote_sentences
 from engram_core.sections import PURPOSES
 from tests.packet.emitted import check_lines, ids_in, json_sections, text_sections
 from tests.packet.world import FORMATS, JSON, TOKENIZERS, World, emitted_tokens, memories, requests

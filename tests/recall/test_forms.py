@@ -9,7 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engram_core.recall import forms
-from engram_core.recall.forms import quote_sentences, sentences, summary_cut
+from engram_core.recall.excerpts import QUOTE_TOKENS, quote_sentences
+from engram_core.recall.forms import summary_cut
+from engram_core.recall.sentences import sentences
 
 PIECES = st.sampled_from(
     ["Hello there", "Dr", "e.g", "3.14", "she asked", "你好", "我是小明", "مرحبا", "यह वाक्य",
@@ -123,7 +125,7 @@ def test_a_quote_finds_terms_in_every_script(text: str, term: str, holds: str) -
 def test_a_quote_is_long_enough_to_stand_for_its_turn() -> None:
     text = " ".join(f"Sentence number {n} speaks of things like item{n} and nothing else." for n in range(40))
     quote = quote_sentences(text, ["item20"], 200, words)
-    assert forms.QUOTE_TOKENS <= words(quote) <= 2 * forms.QUOTE_TOKENS
+    assert QUOTE_TOKENS <= words(quote) <= 2 * QUOTE_TOKENS
     assert "item20 " in quote
 
 
