@@ -101,7 +101,7 @@ class Home:
     def connect(self) -> socket.socket:
         """Return a raw connection."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(10)
+        sock.settimeout(30)
         sock.connect(str(self.socket))
         return sock
 

@@ -23,7 +23,7 @@ from engram_core import settings as configuration
 from engram_core._version import __version__
 from engram_core.daemon import endpoint
 from engram_core.daemon.filesystem import network_file_system
-from engram_core.errors import EngramError
+from engram_core.errors import ConfigError, EngramError
 from engram_core.paths import log_path, spool_path, xdg
 from engram_core.store import backup
 from engram_core.store.sqlite import SqliteConnection, check_file, sizes
@@ -84,12 +84,11 @@ def examine(env: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _configuration(patient: Patient) -> Iterator[tuple[str, str, str]]:
-    try:
-        patient.settings = configuration.load(env=patient.env)
-    except EngramError as error:
-        yield "wrong", error.message, error.hint
-        patient.settings = configuration.load(env=patient.env, files_too=False)
-    else:
+    wrong: list[ConfigError] = []
+    patient.settings = configuration.load(env=patient.env, wrong=wrong)
+    for error in wrong:
+        yield "wrong", error.message, error.hint or "engram config check"
+    if not wrong:
         yield "ok", ", ".join(patient.settings.files) or "no file; the defaults are in use", ""
     patient.database = configuration.database_path(patient.settings, patient.env)
     patient.socket = configuration.socket_path(patient.env, patient.settings, patient.database)

@@ -40,7 +40,7 @@ class Manager:
         self.notices: list[str] = []
         self.inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.inbox.bind(str(home.path / "notify"))
-        self.inbox.settimeout(5)
+        self.inbox.settimeout(20)
         path = Path(self.filled(self.socket_unit["ListenStream"][0]))
         path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
         path.parent.chmod(0o700)
@@ -91,7 +91,7 @@ class Manager:
                 command, pass_fds=[self.listening.fileno()], env=self.environment(), cwd="/", stdin=subprocess.DEVNULL,
                 stdout=stderr, stderr=stderr)
 
-    def wait_for(self, notice: str, seconds: float = 10) -> float:
+    def wait_for(self, notice: str, seconds: float = 30) -> float:
         """Wait for a notification and return when it came."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -128,7 +128,7 @@ def test_as_the_unit_starts_it_it_is_ready_feeds_the_watchdog_and_stops(manager:
     beats = [manager.wait_for("WATCHDOG=1") for _ in range(4)]
     gaps = [later - sooner for sooner, later in pairwise(beats)]
     assert max(gaps) < WATCHDOG_USEC / 1e6
-    with Memory.connect(str(manager.path), timeout=5, cwd="/") as memory:
+    with Memory.connect(str(manager.path), timeout=30, cwd="/") as memory:
         memory.append_event({"payload": "x"})
     manager.process.terminate()
     manager.wait_for("STOPPING=1")
@@ -151,7 +151,7 @@ def test_everything_it_writes_lies_in_the_units_paths(manager: Manager) -> None:
     before = set(manager.home.path.rglob("*"))
     manager.start()
     manager.wait_for("READY=1")
-    with Memory.connect(str(manager.path), timeout=5, cwd="/") as memory:
+    with Memory.connect(str(manager.path), timeout=30, cwd="/") as memory:
         memory.append_event({"payload": "Ada moved to Lyon"})
         memory.build_memory_packet({"query": "Ada"})
         pid = memory.status()["pid"]
@@ -176,7 +176,7 @@ def test_it_works_where_nothing_else_can_be_written(manager: Manager) -> None:
         pytest.skip("no mount namespace can be made here")
     manager.start(read_only=True)
     manager.wait_for("READY=1")
-    with Memory.connect(str(manager.path), timeout=5, cwd="/") as memory:
+    with Memory.connect(str(manager.path), timeout=30, cwd="/") as memory:
         for number in range(20):
             assert memory.append_event({"payload": f"text {number}"})["durability"] == "committed"
         packet = memory.build_memory_packet({"query": "text"})

@@ -1,7 +1,7 @@
 """Puts a newer wheel under the running daemon of an older one, as `pip install -U` does, and loses nothing.
 
-Run by ``.ci/run`` after the wheel is built. N-1 is built from the commit that ended the issue before this one; where the
-history does not reach that far there is nothing to check, and it says so.
+Run by ``.ci/run`` after the wheel is built. N-1 is built from the commit that ended the issue before this one; where
+the history does not reach that far there is nothing to check, and it says so.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Person:
 
     def install(self, wheel: Path, *options: str) -> None:
         """Install a wheel over whatever is there."""
-        subprocess.run([str(self.bin / "pip"), "install", "--quiet", "--disable-pip-version-check", *options, str(wheel)],
-                       check=True)
+        subprocess.run([str(self.bin / "pip"), "install", "--quiet", "--disable-pip-version-check", *options,
+                        str(wheel)], check=True)
 
     def engram(self, *words: str, code: int = 0) -> str:
         """Run a command; what it says when it fails is the finding."""
