@@ -87,6 +87,7 @@ class _Reader:
 
     def __init__(self, flags: int) -> None:
         self.ascii, self.fold = bool(flags & re.ASCII), bool(flags & re.IGNORECASE)
+        self.looked = 0  # so that the check itself ends soon
 
     def read(self, items: list[Any], then: _Then, before: _Before) -> _Then:
         """Return what the items and all after them cost."""
@@ -95,7 +96,8 @@ class _Reader:
             stood.append(self._passed(items[at], stood[-1], items[at + 1]))
         for (op, value), known in zip(reversed(items), reversed(stood), strict=False):
             then = self._item(op, value, then, known)
-            if then.steps > 1_000_000:
+            self.looked += 1
+            if then.steps > 1_000_000 or self.looked > 20 * MOST_STEPS:
                 raise _Slow("it has more ways to match than can be tried")
         return then
 
@@ -148,6 +150,8 @@ class _Reader:
             if once.sure:
                 raise _Slow("it repeats without an upper limit what may be empty")
             then, most = _Then(once.steps + then.steps, _ALL, True), least
+        if most > MOST_STEPS:
+            raise _Slow(f"it repeats a group {most:,} times")
         found = then
         for left in range(most, 0, -1):
             found = self.read(body, found, again if left > 1 else before)

@@ -24,7 +24,7 @@ FAST = [
 SLOW = [
     r"(a+)+b", r"(a|a)*b", r"x(\w+\s?)*$", r"([a-zA-Z]+)*x", r"(x+x+)+y", r"(?:a?){30}a{30}", r"a{0,1000}a{0,1000}b",
     r"\w+@corp", r".*secret", r"[^a]*a", r"(?=.*x)y", r"-+\b", r"(?<![a-z])[a-z]+x", r"x(a*)*", r"(?:\W++\W?){5,}",
-    r"(a)?(?(1)b|c)d",
+    r"(a)?(?(1)b|c)d", r"x(?:){100000000}",
     r"(?:" * 300 + "a" + ")" * 300 + "*b",
 ]
 ATOMS = st.sampled_from(["a", "b", "[ab]", "[^a]", ".", r"\w", r"\W", r"\b", "-"])
@@ -91,4 +91,12 @@ def test_many_matches_of_a_large_text_are_replaced_at_once() -> None:
     start = time.process_time()
     text, count = Redactor({"digits": "[0-9]{4}"}).value("1234 " * 200_000)
     assert count == 200_000 and text.startswith("[redacted:digits] [redacted:digits] ")
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize("pattern", ["(?:(?:(?:a){200}){200}){200}", "(?:(?:(?:a{1,2}){1,200}){1,200}){1,200}",
+                                     "(" * 90 + "a" + "){2}" * 90, "x" + "(?:a|b|c){0,900}" * 50])
+def test_the_check_itself_ends_soon(pattern: str) -> None:
+    start = time.process_time()
+    assert problem(pattern) is not None
     assert time.process_time() - start < 3
