@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from engram_core.settings import Settings
 
-__all__ = ["Place", "UnixTransport", "connect_error", "error_in", "find", "socket_error"]
+__all__ = ["Place", "UnixTransport", "connect_error", "error_in", "find", "socket_error", "turned_away"]
 
 RETRY_S = 0.02
 MOST_S = 0.25  # between two tries of a client that is turned away again and again
@@ -100,7 +100,7 @@ class UnixTransport:
             except BaseException:
                 self.close()  # a reply may still come; it must not answer the next request
                 raise
-            if _turned_away(reply) and time.monotonic() + RETRY_S < deadline:
+            if turned_away(reply) and time.monotonic() + RETRY_S < deadline:
                 self.close()
                 pause = _rest(pause, deadline)
                 continue
@@ -112,6 +112,13 @@ class UnixTransport:
                     self.close()
                     continue
             return reply
+
+    def detach(self, timeout: float) -> _socket.socket:
+        """Connect, starting a daemon if need be, and hand the socket over."""
+        self._connect(time.monotonic() + timeout)
+        sock, self._sock = self._sock, None
+        assert sock is not None
+        return sock
 
     # ---- a stream of requests
 
@@ -197,7 +204,7 @@ class UnixTransport:
         self.close()
         from engram.upgrade import renew
 
-        if _turned_away(reply) or (b'"kind":"protocol"' in reply and renew(self.place)):
+        if turned_away(reply) or (b'"kind":"protocol"' in reply and renew(self.place)):
             raise ConnectionResetError  # which every caller repeats
         raise error_in(reply)
 
@@ -303,7 +310,7 @@ def _slow() -> DeadlineExceeded:
                             hint="try again; a write repeated with the same --id happens once")
 
 
-def _turned_away(reply: bytes) -> bool:
+def turned_away(reply: bytes) -> bool:
     """Tell whether the daemon refused before doing anything: full, or about to end."""
     return b',"error":' in reply[:400] and (b'"kind":"busy"' in reply)
 

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from engram import Memory
-from engram.memory import new_id
+from engram_core.ids import new_id
 from engram_cli import _entry
 from tests.daemon_fixture import RUN_COMMAND, Home
 
