@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "AccessDenied", "AsyncMemory", "AsyncSession", "BadInput", "BudgetTooSmall", "Busy", "ConfigError", "Conflict",
-    "DeadlineExceeded", "EngramError", "InternalError", "Memory", "MethodNotFound", "NoDaemon", "NotFound", "ProtocolError",
-    "SchemaTooNew", "Session", "StoreCorrupt", "StoreError", "TokenizerError", "UnknownField", "__version__",
-    "types",
+    "AccessDenied", "AsyncMemory", "AsyncSession", "BadInput", "BudgetTooSmall", "Busy", "ConfigError",
+    "Conflict", "DeadlineExceeded", "EngramError", "InternalError", "Memory", "MethodNotFound", "NoDaemon",
+    "NotFound", "ProtocolError", "SchemaTooNew", "Session", "StoreCorrupt", "StoreError", "TokenizerError",
+    "UnknownField", "__version__", "types",
 ]
 
 _ELSEWHERE = {"AsyncMemory": "engram.aio", "AsyncSession": "engram.session", "Memory": "engram.memory",

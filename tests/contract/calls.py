@@ -51,7 +51,7 @@ CALLS: list[Call] = [
     call("patch_working_state", SCOPE, {"decisions": ["by train"]}, expected_version=2, remove_slots=["n"]),
     call("get_working_state", SCOPE),
     call("get_stm", SCOPE),
-    call("update_stm", SCOPE, {"rolling_summary": "Ada moved.", "key_quotes": [{"evidence_id": "e1", "quote": "Lyon"}]}),
+    call("update_stm", SCOPE, {"rolling_summary": "Moved.", "key_quotes": [{"evidence_id": "e1", "quote": "Lyon"}]}),
     call("get_stm", SCOPE),
     call("upsert_fact", SCOPE, {"fact_key": "city", "value": "Paris", "confidence": 0.9, "sources": ["e1"]}),
     call("upsert_fact", SCOPE, {"fact_key": "city", "value": "Lyon", "validity": {"valid_from": NOW - 1000}}),
