@@ -153,10 +153,9 @@ class AsyncMemory:
         """Raise unless this is open and in its own event loop: what waits in one loop cannot be woken by another."""
         if not self._open:
             raise closed()
-        loop = asyncio.get_running_loop()
         if self._loop is None:
-            self._loop, self._pid = loop, os.getpid()
-        elif self._loop is not loop or self._pid != os.getpid():
+            self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
+        elif self._pid != os.getpid() or self._loop is not asyncio.get_running_loop():
             where = "event loop" if self._pid == os.getpid() else "process"
             raise BadInput(f"this AsyncMemory belongs to another {where}; nothing was done",
                            hint=f"make one in each {where}")

@@ -9,6 +9,7 @@ is done when it is quiet, by a thread that ends when there is nothing to do.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import weakref
@@ -28,6 +29,11 @@ from engram_core.settings import Settings
 
 __all__ = ["Embedded", "Queued"]
 
+SWITCH_S = 0.0005
+PATIENCE_S = 0.1  # for another process's write; a call then looks at its own deadline and tries again
+FEW = 50  # events that are listed in a moment
+_SHORT = (b"build_memory_packet", b"get_", b"list_events")
+_PLAIN = frozenset(("request", "scope", "cwd"))  # a tokenizer, say, may have to be loaded first
 IDLE_S = 2.0  # the thread for what may wait ends after this long without work
 Outcome = bytes | EngramError
 Load = Callable[[], Settings]
@@ -42,6 +48,7 @@ class _Inside:
         self.database = database
         self.started = time.monotonic()
         self.engine = Engine(self.settings, database)
+        self.engine.store.wait_at_most(PATIENCE_S)
 
     def _other(self, method: str, params: dict[str, Any]) -> Outcome:
         """Answer what neither reads nor writes, or say that nobody knows it."""
@@ -324,6 +331,36 @@ def _keep_up(at: weakref.ref[Embedded]) -> None:
         del one
 
 
+class _Yielding:
+    """Let threads switch often while engines work beside an event loop, which otherwise waits 5 ms for each of them.
+
+    The interval belongs to the whole interpreter, so it is what it was again as soon as nothing is under way.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._working = 0
+        self._before = 0.0
+
+    def begin(self) -> None:
+        """Note that something is under way."""
+        with self._lock:
+            self._working += 1
+            if self._working == 1:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, SWITCH_S))
+
+    def end(self) -> None:
+        """Note that it is done."""
+        with self._lock:
+            self._working -= 1
+            if not self._working and sys.getswitchinterval() <= SWITCH_S:
+                sys.setswitchinterval(self._before)
+
+
+_yielding = _Yielding()
+
+
 class Queued(_Inside):
     """Take lines from one thread and answer each through a callback on another."""
 
@@ -331,6 +368,30 @@ class Queued(_Inside):
         super().__init__(load, database)
         self._writer, self._reader = Writer(self.engine), Reader(self.engine)
         self._end = weakref.finalize(self, _end_queued, self.engine, self._writer, self._reader, os.getpid())
+
+    def at_once(self, line: bytes) -> bytes | None:
+        """Answer in the caller's thread what takes a millisecond, as the daemon's loop does; None for all else.
+
+        A thread that computes beside an event loop keeps it from running for longer than that: they share a lock.
+        """
+        request = read_request(line)
+        if request.error is not None or not self._is_short(request) or not self.engine.is_free():
+            return None
+        self._writer.asked = time.monotonic()
+        reply = _reply(request, answer(self.engine, request.method, request.params))
+        self._writer.wake()
+        return reply
+
+    @staticmethod
+    def may_be_short(line: bytes) -> bool:
+        """Tell whether ``at_once`` is worth a try, from the line's first bytes."""
+        return line[:96].partition(b'"method":"')[2].startswith(_SHORT)
+
+    def _is_short(self, request: Request) -> bool:
+        if request.method == "list_events":
+            limit = request.params.get("limit")
+            return type(limit) is int and limit <= FEW
+        return request.params.keys() <= _PLAIN and self.engine.fast(request.method, request.params)
 
     def submit(self, line: bytes, timeout: float, done: Callable[[bytes], None]) -> None:
         """Begin a request; ``done`` gets its reply line."""
@@ -340,11 +401,14 @@ class Queued(_Inside):
         if request.error is not None:
             done(_reply(request, request.error))
         elif request.method in WRITES:
+            _yielding.begin()
             self._write(request, deadline, done)
         elif request.method in READS:
             def read(outcome: Outcome) -> None:
                 self._writer.wake()
+                _yielding.end()
                 done(_reply(request, outcome))
+            _yielding.begin()
             self._reader.submit(request.method, request.params, read, deadline=deadline)
         else:
             done(_reply(request, self._other(request.method, request.params)))
@@ -354,6 +418,7 @@ class Queued(_Inside):
             if type(outcome) is Busy and time.monotonic() < deadline:
                 self._write(request, deadline, done)  # another process holds the database: nothing was done
             else:
+                _yielding.end()
                 done(_reply(request, outcome))
         self._writer.submit(request.method, request.params, written, size=request.size, deadline=deadline)
 

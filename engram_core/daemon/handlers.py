@@ -271,6 +271,13 @@ class Engine:
         except TypeError:  # ids that are no texts, which the handler will say as well
             return True
 
+    def is_free(self) -> bool:
+        """Tell whether a read would not have to wait for another one."""
+        free = self._reading.acquire(blocking=False)
+        if free:
+            self._reading.release()
+        return free
+
     def after_commit(self) -> bool:
         """Do a little of what may wait until the queue is empty, and return whether there is more."""
         with self._writing:

@@ -1,7 +1,7 @@
 """What the log tells of a packet at DEBUG: every candidate, its score and parts, and each decision to trim.
 
-Driven by build, which asks first whether anybody listens. The logger is ``engram.recall``; ``engram_store``, under which
-the earlier library told the same, is served too. Texts of memories stand here and nowhere above DEBUG.
+Driven by build, which asks first whether anybody listens. The logger is ``engram.recall``; ``engram_store``, under
+which the earlier library told the same, is served too. Texts of memories stand here and nowhere above DEBUG.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def tell(log: logging.Logger, packet: Composed, reads: Reads) -> None:
         log.debug("section %s: %d tokens of at most %d (share %.2f); %d kept, %d degraded, %d omitted", one["section"],
                   one["used"], one["cap"], one["share"], one["kept"], one["degraded"], one["omitted"])
     for row in rows:
-        log.debug("candidate %d: %s %s in %s, score=%.4f%s: %s; %s", row["rank"], row["kind"], row["id"], row["section"],
-                  row["score"], _parts(row), _decision(row), row["text"])
+        log.debug("candidate %d: %s %s in %s, score=%.4f%s: %s; %s", row["rank"], row["kind"], row["id"],
+                  row["section"], row["score"], _parts(row), _decision(row), row["text"])
 
 
 def _parts(row: dict[str, Any]) -> str:

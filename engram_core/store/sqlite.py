@@ -143,6 +143,10 @@ class SqliteConnection:
                     raise self.mapped(error) from error
             time.sleep(_LOOK_S * (1 + (time.monotonic_ns() >> 6 & 63) / 64))
 
+    def wait_at_most(self, seconds: float) -> None:
+        """Let ``begin`` give up sooner, for who tries again by a deadline of its own."""
+        self._busy_s = min(self._busy_s, seconds)
+
     def begin_reading(self) -> bool:
         """Let all reads until ``rollback`` see one state; False where there is but one connection, which writes too."""
         if self.path == ":memory:" or self._db.in_transaction:

@@ -179,7 +179,8 @@ def test_events_as_they_were_sent_and_listed(memory: Memory) -> None:
 
 def test_states_are_returned_whole(memory: Memory) -> None:
     state = memory.patch_working_state(SCOPE, {"goal": "g", "plan": ["a"], "slots": {"x": 1}})
-    assert {"goal", "plan", "slots", "constraints", "tool_evidence", "decisions", "risks", "state_version"} <= set(state)
+    assert set(state) >= {"goal", "plan", "slots", "constraints", "tool_evidence", "decisions", "risks",
+                          "state_version"}
     assert (state["goal"], state["state_version"]) == ("g", 1)
     assert memory.update_stm(SCOPE, {"rolling_summary": "s", "key_quotes": []}) is None
     assert memory.get_stm({**SCOPE, "run_id": "another"}) == {"rolling_summary": "s", "key_quotes": []}

@@ -23,7 +23,8 @@ def memory() -> Iterator[Memory]:
 
 
 @pytest.mark.parametrize("name", ["engram.recall", "engram_store"])
-def test_debug_tells_candidates_scores_and_trimming(memory: Memory, caplog: pytest.LogCaptureFixture, name: str) -> None:
+def test_debug_tells_candidates_scores_and_trimming(memory: Memory, caplog: pytest.LogCaptureFixture,
+                                                    name: str) -> None:
     caplog.set_level(logging.INFO)
     caplog.set_level(logging.DEBUG, logger=name)
     packet = memory.build_memory_packet(REQUEST)

@@ -27,7 +27,8 @@ def main() -> None:
         opened = time.monotonic() - began
         for number in range(count):
             before = time.monotonic()
-            found = memory.append_event({"scope": scope, "event_id": f"{name}-{number}", "payload": f"{number} of {name}"})
+            found = memory.append_event({"scope": scope, "event_id": f"{name}-{number}",
+                                         "payload": f"{number} of {name}"})
             assert found["duplicate"] is False
             slowest = max(slowest, time.monotonic() - before)
             if number == 0:
