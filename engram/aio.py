@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncMemory"]
 
+UNDER_WAY = 32
+"""Calls begun at once: writing the requests of hundreds in one turn of the loop would hold it up itself."""
+
 
 class AsyncMemory:
     """The memories of one database, in this process or through its daemon.
@@ -98,6 +101,7 @@ class AsyncMemory:
     def _set_up(self, timeout: float | None, cwd: str | None) -> None:
         self._caller = Caller(timeout=timeout, cwd=cwd)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._room = asyncio.Semaphore(UNDER_WAY)
         self._open = True
 
     async def close(self) -> None:
@@ -119,8 +123,9 @@ class AsyncMemory:
     async def request(self, method: str, params: Mapping[str, Any]) -> Any:
         """Send one request by its wire name and return its result."""
         self._check()
-        line = self._caller.line(method, params)
-        return result_of(await self._transport.exchange(line, timeout=self._caller.timeout))
+        async with self._room:
+            line = self._caller.line(method, params)
+            return result_of(await self._transport.exchange(line, timeout=self._caller.timeout))
 
     async def stream(self, method: str, params: Iterable[Mapping[str, Any]]) -> AsyncGenerator[Any | EngramError]:
         """Send many requests of one method without waiting for each; yield a result or an error for each, in order.

@@ -24,8 +24,6 @@ __all__ = ["AsyncInProcess", "AsyncTransport", "AsyncUnix"]
 
 MOST = 8
 """Connections of one AsyncMemory; further calls wait for one."""
-UNDER_WAY = 32
-"""Calls that an engine in this process has at once: handing over hundreds would hold up the loop itself."""
 WINDOW = 256
 """Requests of a stream under way at once."""
 T = TypeVar("T")
@@ -219,7 +217,6 @@ class AsyncInProcess:
         self._place = place
         self._timeout = 0.0
         self._short = asyncio.Lock()
-        self._room = asyncio.Semaphore(UNDER_WAY)
         self._opening: asyncio.Task[Queued] | None = None
 
     async def exchange(self, line: bytes, *, timeout: float | None) -> bytes:
@@ -231,8 +228,7 @@ class AsyncInProcess:
                 if reply is not None:
                     await asyncio.sleep(0)
                     return reply
-        async with self._room:
-            return await self._begin(engine, line, timeout or self._timeout)
+        return await self._begin(engine, line, timeout or self._timeout)
 
     async def stream(self, lines: Iterable[bytes], *, timeout: float | None) -> AsyncIterator[bytes]:
         """Begin requests without waiting for each, and yield the replies in the same order."""
