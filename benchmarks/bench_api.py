@@ -4,8 +4,8 @@ Prints JSON. Goals: a blocking append over the socket at most 1.3 x a hand-writt
 line, interleaved, and at most 60 us of the client's CPU; a packet in this process at 200 facts, 100 episodes and 2,000
 events, persist=False, at most 4 x the floor (hoped for: 2.5), which is the prepared SELECT of exactly the emitted rows,
 written to a socket by a warm server; an append in this process with durability normal at most 12 x a bare insert and
-commit of the same event (hoped for: 6); 8 threads on one Memory (40 % append, 30 % list 20, 30 % packet) for 6 s: p99 of
-each at most 40 ms, nothing lost; the event loop at most 5 ms later at p99 than an idle one while 200 operations are
+commit of the same event (hoped for: 6); 8 threads on one Memory (40 % append, 30 % list 20, 30 % packet) for 6 s: p99
+of each at most 40 ms, nothing lost; the event loop at most 5 ms later at p99 than an idle one while 200 operations are
 under way; a call at most 2 x its normal time while another thread's is stuck.
 
     python benchmarks api [--rounds 400] [--seconds 6]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from engram.asyncio_transport import AsyncInProcess, AsyncUnix
@@ -123,6 +124,15 @@ class AsyncMemory:
     async def request(self, method: str, params: Mapping[str, Any]) -> Any:
         """Send one request by its wire name and return its result."""
         self._check()
+        if "opentelemetry.trace" in sys.modules:  # else nobody can have asked for spans
+            from engram.telemetry import span
+
+            with span(method, params) as seen:
+                seen.result = await self._exchange(method, params)
+                return seen.result
+        return await self._exchange(method, params)
+
+    async def _exchange(self, method: str, params: Mapping[str, Any]) -> Any:
         async with self._room:
             line = self._caller.line(method, params)
             return result_of(await self._transport.exchange(line, timeout=self._caller.timeout))

@@ -73,7 +73,7 @@ def result_of(reply: bytes) -> Any:
     result = cut_result(reply)
     if result is None:
         raise read_error(reply)
-    return json.loads(result)
+    return json.loads(result.decode())  # bytes would be looked at for their encoding first
 
 
 def outcome_of(reply: bytes) -> Any | EngramError:

@@ -7,6 +7,7 @@ method and its parameters, the rest is the same for all of them. Its awaited twi
 from __future__ import annotations
 
 import os
+import sys
 
 from engram.calls import Caller, closed, explained, outcome_of, result_of, unwrap
 from engram.transport import find
@@ -118,6 +119,15 @@ class Memory:
         """Send one request by its wire name and return its result."""
         if not self._open:
             raise closed()
+        if "opentelemetry.trace" in sys.modules:  # else nobody can have asked for spans
+            from engram.telemetry import span
+
+            with span(method, params) as seen:
+                seen.result = self._exchange(method, params)
+                return seen.result
+        return self._exchange(method, params)
+
+    def _exchange(self, method: str, params: Mapping[str, Any]) -> Any:
         line = self._caller.line(method, params)
         return result_of(self._transport.exchange(line, timeout=self._caller.timeout))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from _queue import Empty, SimpleQueue  # the C module under queue
 
 from engram.transport import UnixTransport
 from engram_core.errors import DeadlineExceeded
@@ -29,8 +30,9 @@ class UnixPool:
 
     def _renew(self) -> None:
         self._pid = os.getpid()
-        self._idle: list[UnixTransport] = []
-        self._room = threading.BoundedSemaphore(MOST)
+        self._idle: SimpleQueue[UnixTransport] = SimpleQueue()
+        self._made = 0
+        self._making = threading.Lock()
         self._open = True
 
     def exchange(self, line: bytes, *, timeout: float | None) -> bytes:
@@ -52,23 +54,27 @@ class UnixPool:
     def close(self) -> None:
         """Hang up; calls under way end as they would have."""
         self._open = False
-        while self._idle:
-            self._idle.pop().close()
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
 
     def _take(self, timeout: float | None) -> UnixTransport:
         if self._pid != os.getpid():  # a child: the parent's threads, who hold connections, are not in it
             self._renew()
-        if not self._room.acquire(timeout=timeout or self._place.timeout):
-            raise DeadlineExceeded(f"{MOST} calls of other threads were under way until the deadline; nothing was done",
-                                   hint="try again, or allow more time")
         try:
-            return self._idle.pop()
-        except IndexError:
-            return UnixTransport(self._place)
+            return self._idle.get_nowait()
+        except Empty:
+            pass
+        with self._making:
+            if self._made < MOST:
+                self._made += 1
+                return UnixTransport(self._place)
+        try:
+            return self._idle.get(timeout=timeout or self._place.timeout)
+        except Empty:
+            raise DeadlineExceeded(f"{MOST} calls of other threads were under way until the deadline; nothing was done",
+                                   hint="try again, or allow more time") from None
 
     def _give(self, one: UnixTransport) -> None:
-        if self._open:
-            self._idle.append(one)
-        else:
+        if not self._open:
             one.close()
-        self._room.release()
+        self._idle.put(one)
