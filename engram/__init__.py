@@ -6,6 +6,7 @@
         memory.append_event({"scope": scope, "payload": {"role": "user", "content": "Ada moved to Lyon in May"}})
         packet = memory.build_memory_packet({"scope": scope, "purpose": "responder", "query": "Where does Ada live?"})
 
+``Memory(path=…)`` runs the engine in this process instead; ``AsyncMemory`` is the same to be awaited.
 Names are loaded when they are first used; what is not in ``__all__`` is not public.
 """
 
@@ -15,7 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from engram import types
+    from engram.aio import AsyncMemory
     from engram.memory import Memory
+    from engram.session import AsyncSession, Session
     from engram_core import __version__
     from engram_core.errors import (
         AccessDenied,
@@ -39,12 +43,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "AccessDenied", "BadInput", "BudgetTooSmall", "Busy", "ConfigError", "Conflict", "DeadlineExceeded",
-    "EngramError", "InternalError", "Memory", "MethodNotFound", "NoDaemon", "NotFound", "ProtocolError",
-    "SchemaTooNew", "StoreCorrupt", "StoreError", "TokenizerError", "UnknownField", "__version__",
+    "AccessDenied", "AsyncMemory", "AsyncSession", "BadInput", "BudgetTooSmall", "Busy", "ConfigError",
+    "Conflict", "DeadlineExceeded", "EngramError", "InternalError", "Memory", "MethodNotFound", "NoDaemon",
+    "NotFound", "ProtocolError", "SchemaTooNew", "Session", "StoreCorrupt", "StoreError", "TokenizerError",
+    "UnknownField", "__version__", "types",
 ]
 
-_ELSEWHERE = {"Memory": "engram.memory", "__version__": "engram_core"}
+_ELSEWHERE = {"AsyncMemory": "engram.aio", "AsyncSession": "engram.session", "Memory": "engram.memory",
+              "Session": "engram.session", "__version__": "engram_core"}
 
 
 def __getattr__(name: str) -> Any:
@@ -52,7 +58,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'engram' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(_ELSEWHERE.get(name, "engram_core.errors")), name)
+    if name == "types":
+        value: Any = import_module("engram.types")
+    else:
+        value = getattr(import_module(_ELSEWHERE.get(name, "engram_core.errors")), name)
     globals()[name] = value
     return value
 

@@ -1,20 +1,17 @@
 """``Memory``: every operation as a blocking method, in plain dicts and lists.
 
-Driven by programs and by the command line. A method names its wire method, fills in what the client decides (ids and
-times of what is new, so that a repeated request happens once) and unwraps the result; the rules are the daemon's.
+Driven by programs and by the command line. The engine runs in this process or in the daemon; a method names its wire
+method and its parameters, the rest is the same for all of them. Its awaited twin is `aio`; a test compares the two.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import threading
-import time
+import sys
 
-from engram.transport import UnixTransport, find
-from engram_core.errors import BadInput, ProtocolError
-from engram_core.ids import new_id
-from engram_core.protocol.lines import cut_result, read_error, write_request
+from engram.calls import Caller, closed, explained, outcome_of, result_of, unwrap
+from engram.transport import find
+from engram_core.errors import BadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +19,30 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Protocol, Self
 
+    from engram.session import Session
+    from engram.types import (
+        Appended,
+        BuildWritten,
+        Deletion,
+        EpisodeWritten,
+        Explanation,
+        FactWritten,
+        Given,
+        Hit,
+        InsightUpdated,
+        InsightWritten,
+        Packet,
+        Pinned,
+        ProcedureWritten,
+        RunEnded,
+        ShortTerm,
+        StoredEpisode,
+        StoredEvent,
+        StoredFact,
+        StoredInsight,
+        StoredProcedure,
+        WorkingState,
+    )
     from engram_core.errors import EngramError
     from engram_core.settings import Settings
 
@@ -30,23 +51,40 @@ if TYPE_CHECKING:
     class Transport(Protocol):
         """What carries request lines to an engine and reply lines back."""
 
-        def exchange(self, line: bytes, *, timeout: float | None = None) -> bytes: ...
-        def stream(self, lines: Iterable[bytes], *, timeout: float | None = None) -> Iterator[bytes]: ...
+        def exchange(self, line: bytes, *, timeout: float | None) -> bytes: ...
+        def stream(self, lines: Iterable[bytes], *, timeout: float | None) -> Iterator[bytes]: ...
         def close(self) -> None: ...
 
-__all__ = ["Memory", "new_id"]
+__all__ = ["Memory"]
 
 
 class Memory:
-    """The memories of one database, through its daemon.
+    """The memories of one database, in this process or through its daemon.
 
-    Scopes, events, facts and all else are plain dicts, as JSON; pydantic models are taken too.
-    One object may be used by several threads; they take turns.
+    Scopes, events, facts and all else are plain dicts, as JSON; pydantic models are taken too. One object may be used
+    by any number of threads. ``close`` it, or use it in a ``with``; what was acknowledged is on disk in any case.
     """
 
-    def __init__(self) -> None:
-        """Talk to the daemon, as ``Memory.connect()`` does."""
-        self._open(UnixTransport(find(env=os.environ)), timeout=None, cwd=None)
+    def __init__(self, path: str | os.PathLike[str] | None = None, in_memory: bool = False, backend: str = "sqlite",
+                 dsn: str | None = None, database: str | None = None, *, timeout: float | None = None,
+                 cwd: str | None = None, config: str | None = None) -> None:
+        """Open a database in this process: a file, "data/engram.db" when none is named, or one in memory.
+
+        Without any argument, and when ENGRAM_SOCKET is set, it talks to the daemon there, as ``connect`` does.
+        ``backend`` may also be "postgres" or "mysql", with a ``dsn`` and, apart from it, the name of the ``database``.
+        ``timeout`` is in seconds, for each call.
+        """
+        self._caller = Caller(timeout=timeout, cwd=cwd)
+        self._transport: Transport
+        if (path, in_memory, backend, dsn, database) == (None, False, "sqlite", None, None) and \
+                os.environ.get("ENGRAM_SOCKET"):
+            self._transport = _daemon(None, config, None)
+        else:
+            from engram.inprocess import InProcess, inside
+
+            self._transport = InProcess(inside(path, in_memory=in_memory, backend=backend, dsn=dsn, database=database,
+                                               config=config))
+        self._open = True
 
     @classmethod
     def connect(cls, socket: str | None = None, *, timeout: float | None = None, cwd: str | None = None,
@@ -58,17 +96,14 @@ class Memory:
         go by, when they are loaded already.
         """
         memory = cls.__new__(cls)
-        place = find(env=os.environ, socket=socket, config=config, settings=settings)
-        memory._open(UnixTransport(place), timeout=timeout, cwd=cwd)
+        memory._caller = Caller(timeout=timeout, cwd=cwd)
+        memory._transport = _daemon(socket, config, settings)
+        memory._open = True
         return memory
 
-    def _open(self, transport: Transport, *, timeout: float | None, cwd: str | None) -> None:
-        self._transport, self._timeout, self._cwd = transport, timeout, cwd
-        self._lock = threading.Lock()
-        self._number = 0
-
     def close(self) -> None:
-        """Hang up."""
+        """Hang up, or store what waits and close the database; a further call is an error."""
+        self._open = False
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -82,70 +117,69 @@ class Memory:
 
     def request(self, method: str, params: Mapping[str, Any]) -> Any:
         """Send one request by its wire name and return its result."""
-        with self._lock:
-            return _result(self._transport.exchange(self._line(method, params), timeout=self._timeout))
+        if not self._open:
+            raise closed()
+        if "opentelemetry.trace" in sys.modules:  # else nobody can have asked for spans
+            from engram.telemetry import span
+
+            with span(method, params) as seen:
+                seen.result = self._exchange(method, params)
+                return seen.result
+        return self._exchange(method, params)
+
+    def _exchange(self, method: str, params: Mapping[str, Any]) -> Any:
+        line = self._caller.line(method, params)
+        return result_of(self._transport.exchange(line, timeout=self._caller.timeout))
 
     def stream(self, method: str, params: Iterable[Mapping[str, Any]]) -> Generator[Any | EngramError]:
         """Send many requests of one method without waiting for each; yield a result or an error for each, in order.
 
-        Writes that follow each other this way share their commits. The connection is busy until the stream ends.
+        Writes that follow each other this way share their commits.
         """
+        if not self._open:
+            raise closed()
         refused: list[tuple[int, BadInput]] = []  # what cannot be sent at all: its place in the stream, and why
 
         def lines() -> Iterator[bytes]:
             for place, one in enumerate(params):
                 try:
-                    line = self._line(method, one)
+                    line = self._caller.line(method, one)
                 except BadInput as exc:
                     refused.append((place, exc))
                     continue
                 yield line
 
-        with self._lock:
-            place = 0
-            for reply in self._transport.stream(lines(), timeout=self._timeout):
-                while refused and refused[0][0] == place:
-                    yield refused.pop(0)[1]
-                    place += 1
-                result = cut_result(reply)
-                yield read_error(reply) if result is None else json.loads(result)
+        place = 0
+        for reply in self._transport.stream(lines(), timeout=self._caller.timeout):
+            while refused and refused[0][0] == place:
+                yield refused.pop(0)[1]
                 place += 1
-            yield from (exc for _, exc in refused)
+            yield outcome_of(reply)
+            place += 1
+        yield from (exc for _, exc in refused)
 
-    def _line(self, method: str, params: Mapping[str, Any]) -> bytes:
-        sent = {name: _plain(value) for name, value in params.items() if value is not None}
-        if method == "append_event":
-            sent.setdefault("at_ms", time.time_ns() // 1_000_000)
-            sent["event"] = _named(sent.get("event"), sent["at_ms"])
-        elif method == "append_events" and isinstance(sent.get("events"), list):
-            sent.setdefault("at_ms", time.time_ns() // 1_000_000)
-            sent["events"] = [_named(event, sent["at_ms"]) for event in sent["events"]]
-        if self._cwd is not None:
-            sent["cwd"] = self._cwd
-            if method not in _WITHOUT_SCOPE:
-                _complete(sent)
-        if self._timeout is not None:
-            sent.setdefault("timeout_ms", max(1, round(self._timeout * 1000)))
-        self._number += 1
-        return write_request(self._number, method, sent)
+    def _get(self, method: str, params: Mapping[str, Any], key: str = "") -> Any:
+        return unwrap(method, self.request(method, params), key)
 
     # ---- events
 
-    def append_event(self, event: Json) -> Json:
+    def append_event(self, event: Given) -> Appended:
         """Append what happened; the result says its id, and whether it had been appended before."""
-        return self._dict("append_event", {"event": event})
+        found: Appended = self._get("append_event", {"event": event})
+        return found
 
-    def append_events(self, events: list[Json]) -> list[Json]:
+    def append_events(self, events: list[Given]) -> list[Appended]:
         """Append several events in one transaction: all of them, or none and an error."""
-        return self._list("append_events", {"events": [_plain(event) for event in events]}, "results")
+        found: list[Appended] = self._get("append_events", {"events": events}, "results")
+        return found
 
-    def list_events(self, scope: Json, time_range: Json | None = None, limit: int | None = None, *,
-                    after_seq: int | None = None, level: str | None = None) -> list[Json]:
+    def list_events(self, scope: Given, time_range: Given | None = None, limit: int | None = None, *,
+                    after_seq: int | None = None, level: str | None = None) -> list[StoredEvent]:
         """Return the newest events, or those after a seq, in time order; without a limit all of them."""
         params = {"scope": scope, "time_range": time_range, "limit": limit, "level": level}
-        events: list[Json] = []
+        events: list[StoredEvent] = []
         while True:
-            found = self._dict("list_events", {**params, "after_seq": after_seq})
+            found = self._get("list_events", {**params, "after_seq": after_seq})
             events += found["events"]
             after_seq = found["next"]
             if after_seq is None or limit is not None:
@@ -153,178 +187,171 @@ class Memory:
 
     # ---- the state of the work
 
-    def get_working_state(self, scope: Json) -> Json | None:
+    def get_working_state(self, scope: Given) -> WorkingState | None:
         """Return the run's working state, None when it has none."""
-        return self._maybe("get_working_state", {"scope": scope}, "working_state")
+        found: WorkingState | None = self._get("get_working_state", {"scope": scope}, "working_state")
+        return found
 
-    def patch_working_state(self, scope: Json, patch: Json, *, expected_version: int | None = None,
-                            merge_slots: Json | None = None, remove_slots: list[str] | None = None) -> Json:
-        """Replace the given fields of the working state; return all of it."""
-        return self._dict("patch_working_state", {
+    def patch_working_state(self, scope: Given, patch: Given, *, expected_version: int | None = None,
+                            merge_slots: Given | None = None,
+                            remove_slots: list[str] | None = None) -> WorkingState:
+        """Replace the given fields of the working state; return all of it.
+
+        With ``expected_version`` a state that has another version is a Conflict and stays as it is.
+        """
+        found: WorkingState = self._get("patch_working_state", {
             "scope": scope, "patch": patch, "expected_version": expected_version, "merge_slots": merge_slots,
             "remove_slots": remove_slots}, "working_state")
+        return found
 
-    def get_stm(self, scope: Json) -> Json | None:
+    def get_stm(self, scope: Given) -> ShortTerm | None:
         """Return the session's short-term state, None when it has none."""
-        return self._maybe("get_stm", {"scope": scope}, "stm")
+        found: ShortTerm | None = self._get("get_stm", {"scope": scope}, "stm")
+        return found
 
-    def update_stm(self, scope: Json, stm_state: Json) -> None:
+    def update_stm(self, scope: Given, stm_state: Given) -> None:
         """Replace the session's short-term state."""
-        self.request("update_stm", {"scope": scope, "stm_state": stm_state})
+        self._get("update_stm", {"scope": scope, "stm_state": stm_state})
 
-    def end_run(self, scope: Json) -> Json:
+    def end_run(self, scope: Given) -> RunEnded:
         """End the run: its insights that last only as long expire."""
-        return self._dict("end_run", {"scope": scope})
+        found: RunEnded = self._get("end_run", {"scope": scope})
+        return found
 
     # ---- long-term memories
 
-    def list_facts(self, scope: Json, fact_filter: Json | None = None) -> list[Json]:
+    def list_facts(self, scope: Given, fact_filter: Given | None = None) -> list[StoredFact]:
         """Return the facts of the scope's layers."""
-        return self._list("list_facts", {"scope": scope, "fact_filter": fact_filter}, "facts")
+        found: list[StoredFact] = self._get("list_facts", {"scope": scope, "fact_filter": fact_filter}, "facts")
+        return found
 
-    def upsert_fact(self, scope: Json, fact: Json, *, on_conflict: str | None = None) -> Json:
+    def upsert_fact(self, scope: Given, fact: Given, *, on_conflict: str | None = None) -> FactWritten:
         """Set a fact; another value of its key is superseded, or disputed with ``on_conflict="dispute"``."""
-        return self._dict("upsert_fact", {"scope": scope, "fact": fact, "on_conflict": on_conflict})
+        found: FactWritten = self._get("upsert_fact", {"scope": scope, "fact": fact, "on_conflict": on_conflict})
+        return found
 
-    def list_episodes(self, scope: Json, episode_filter: Json | None = None) -> list[Json]:
+    def list_episodes(self, scope: Given, episode_filter: Given | None = None) -> list[StoredEpisode]:
         """Return the episodes of the scope's layers."""
-        return self._list("list_episodes", {"scope": scope, "episode_filter": episode_filter}, "episodes")
+        found: list[StoredEpisode] = self._get(
+            "list_episodes", {"scope": scope, "episode_filter": episode_filter}, "episodes")
+        return found
 
-    def append_episode(self, scope: Json, episode: Json) -> Json:
+    def append_episode(self, scope: Given, episode: Given) -> EpisodeWritten:
         """Append an episode."""
-        return self._dict("append_episode", {"scope": scope, "episode": _named(episode, None, "ep_", "episode_id")})
+        found: EpisodeWritten = self._get("append_episode", {"scope": scope, "episode": episode})
+        return found
 
-    def list_procedures(self, scope: Json, task_type: str | None = None, limit: int | None = None) -> list[Json]:
+    def list_procedures(self, scope: Given, task_type: str | None = None,
+                        limit: int | None = None) -> list[StoredProcedure]:
         """Return the procedures for a task type, or all."""
-        return self._list("list_procedures", {"scope": scope, "task_type": task_type, "limit": limit}, "procedures")
+        found: list[StoredProcedure] = self._get(
+            "list_procedures", {"scope": scope, "task_type": task_type, "limit": limit}, "procedures")
+        return found
 
-    def upsert_procedure(self, scope: Json, procedure: Json) -> Json:
+    def upsert_procedure(self, scope: Given, procedure: Given) -> ProcedureWritten:
         """Set a procedure."""
-        return self._dict("upsert_procedure", {"scope": scope, "procedure": procedure})
+        found: ProcedureWritten = self._get("upsert_procedure", {"scope": scope, "procedure": procedure})
+        return found
 
-    def list_insights(self, scope: Json, insight_filter: Json | None = None) -> list[Json]:
+    def list_insights(self, scope: Given, insight_filter: Given | None = None) -> list[StoredInsight]:
         """Return the run's insights."""
-        return self._list("list_insights", {"scope": scope, "insight_filter": insight_filter}, "insights")
+        found: list[StoredInsight] = self._get(
+            "list_insights", {"scope": scope, "insight_filter": insight_filter}, "insights")
+        return found
 
-    def append_insight(self, scope: Json, insight: Json) -> Json:
+    def append_insight(self, scope: Given, insight: Given) -> InsightWritten:
         """Append an insight."""
-        return self._dict("append_insight", {"scope": scope, "insight": _named(insight, None, "in_", "id")})
+        found: InsightWritten = self._get("append_insight", {"scope": scope, "insight": insight})
+        return found
 
-    def update_insight(self, scope: Json, id: str, patch: Json | None = None, *, promote: str | None = None,
-                       promoted: Json | None = None) -> Json:
+    def update_insight(self, scope: Given, id: str, patch: Given | None = None, *, promote: str | None = None,
+                       promoted: Given | None = None) -> InsightUpdated:
         """Change an insight's state or fields, or promote a validated one to a fact, procedure or episode."""
-        return self._dict("update_insight", {"scope": scope, "id": id, "patch": patch, "promote": promote,
-                                             "promoted": promoted})
+        found: InsightUpdated = self._get("update_insight", {
+            "scope": scope, "id": id, "patch": patch, "promote": promote, "promoted": promoted})
+        return found
 
-    def set_pinned(self, scope: Json, kind: str, id: str, pinned: bool = True) -> Json:
+    def set_pinned(self, scope: Given, kind: str, id: str, pinned: bool = True) -> Pinned:
         """Pin a memory, or unpin it: pinned ones come first and are never forgotten by a rule."""
-        return self._dict("set_pinned", {"scope": scope, "kind": kind, "id": id, "pinned": pinned})
+        found: Pinned = self._get("set_pinned", {"scope": scope, "kind": kind, "id": id, "pinned": pinned})
+        return found
 
-    def forget(self, scope: Json, selector: Json, *, dry_run: bool = False) -> Json:
+    def forget(self, scope: Given, selector: Given, *, dry_run: bool = False) -> Deletion:
         """Delete memories and everything made of them; return what was, or would be, deleted."""
-        return self._dict("forget", {"scope": scope, "selector": selector, "dry_run": dry_run})
+        found: Deletion = self._get("forget", {"scope": scope, "selector": selector, "dry_run": dry_run})
+        return found
 
     # ---- recall
 
-    def build_memory_packet(self, request: Json, **show: Any) -> Json:
+    def build_memory_packet(self, request: Given, **show: Any) -> Packet:
         """Return the packet for a request; ``show`` takes tokenizer, part, bare, format and max_chars."""
-        return self._dict("build_memory_packet", {"request": request, **show})
+        found: Packet = self._get("build_memory_packet", {"request": request, **show})
+        return found
 
-    def explain(self, scope_or_request: Json, build_id: str | None = None, *, memory_id: str | None = None) -> Json:
+    def explain(self, scope_or_request: Given, build_id: str | None = None, *,
+                memory_id: str | None = None) -> Explanation:
         """Explain a stored packet of a scope (None: its last), or what a request would give."""
-        given = _plain(scope_or_request)
-        request = given if isinstance(given, dict) and "scope" in given else None
-        return self._dict("explain", {"scope": given if request is None else request["scope"], "request": request,
-                                      "build_id": build_id, "memory_id": memory_id})
+        found: Explanation = self._get("explain", explained(scope_or_request, build_id, memory_id))
+        return found
 
-    def search(self, scope: Json, query: str, *, kinds: list[str] | None = None, limit: int | None = None,
-               now: str | None = None, max_tokens: int | None = None) -> list[Json]:
-        """Return the memories that answer a query best."""
-        return self._list("search", {"scope": scope, "query": query, "kinds": kinds, "limit": limit, "now": now,
-                                     "max_tokens": max_tokens}, "hits")
+    def search(self, scope: Given, query: str, *, kinds: list[str] | None = None, limit: int | None = None,
+               now: str | int | None = None, max_tokens: int | None = None) -> list[Hit]:
+        """Return the memories that answer a query best, 20 of them, or as many as ``max_tokens`` hold."""
+        found: list[Hit] = self._get("search", {
+            "scope": scope, "query": query, "kinds": kinds, "limit": limit, "now": now, "max_tokens": max_tokens},
+            "hits")
+        return found
 
-    def list_context_builds(self, scope: Json, limit: int | None = None) -> list[Json]:
+    def list_context_builds(self, scope: Given, limit: int | None = None) -> list[Packet]:
         """Return the run's newest stored packets."""
-        return self._list("list_context_builds", {"scope": scope, "limit": limit}, "builds")
+        found: list[Packet] = self._get("list_context_builds", {"scope": scope, "limit": limit}, "builds")
+        return found
 
-    def write_context_build(self, scope: Json, packet: Json) -> Json:
+    def write_context_build(self, scope: Given, packet: Given) -> BuildWritten:
         """Store a packet made elsewhere."""
-        return self._dict("write_context_build", {"scope": scope, "packet": packet})
+        found: BuildWritten = self._get("write_context_build", {"scope": scope, "packet": packet})
+        return found
 
-    def policies(self, policy_id: str | None = None, *, table: Json | None = None, source: str | None = None) -> Json:
+    def policies(self, policy_id: str | None = None, *, table: Json | None = None,
+                 source: str | None = None) -> Json:
         """List the policies, return one with every field, or check a table; ``source`` names it in what is wrong."""
-        return self._dict("policies", {"policy_id": policy_id, "table": table, "source": source})
+        found: Json = self._get("policies", {"policy_id": policy_id, "table": table, "source": source})
+        return found
 
-    # ---- the daemon
+    def session(self, *, user: str, agent: str, session: str | None = None, run: str | None = None,
+                tenant: str = "default") -> Session:
+        """Return a session to talk in: a ``with`` around it ends its run; ids not given are new ones."""
+        from engram.session import Session
+
+        return Session(self, user=user, agent=agent, session=session, run=run, tenant=tenant)
+
+    # ---- the engine
 
     def hello(self, protocol: tuple[int, int] = (1, 1)) -> Json:
         """Agree on a protocol version with the daemon."""
         from engram_core import __version__
 
-        return self._dict("hello", {"client": "engram-python", "version": __version__, "protocol": list(protocol)})
+        found: Json = self._get("hello", {"client": "engram-python", "version": __version__,
+                                          "protocol": list(protocol)})
+        return found
 
-    def status(self, scope: Json | None = None) -> Json:
-        """Describe the daemon."""
-        return self._dict("status", {"scope": scope})
+    def status(self, scope: Given | None = None) -> Json:
+        """Describe the daemon, or the engine in this process."""
+        found: Json = self._get("status", {"scope": scope})
+        return found
 
     def reload(self) -> Json:
-        """Have the daemon read its configuration again."""
-        return self._dict("reload", {})
+        """Have the configuration read again."""
+        found: Json = self._get("reload", {})
+        return found
 
     def shutdown(self) -> Json:
         """Have the daemon finish what it has accepted and exit."""
-        return self._dict("shutdown", {})
-
-    # ---- results
-
-    def _dict(self, method: str, params: Mapping[str, Any], key: str = "") -> Json:
-        result = self.request(method, params)
-        found = result.get(key) if key and isinstance(result, dict) else result
-        if not isinstance(found, dict):
-            raise ProtocolError(f"the result of {method} is no object", hint="engram status shows the daemon's version")
+        found: Json = self._get("shutdown", {})
         return found
 
-    def _list(self, method: str, params: Mapping[str, Any], key: str) -> list[Json]:
-        found = self._dict(method, params)[key]
-        return found if isinstance(found, list) else []
 
-    def _maybe(self, method: str, params: Mapping[str, Any], key: str) -> Json | None:
-        return self._dict(method, params).get(key)
+def _daemon(socket: str | None, config: str | None, settings: Settings | None) -> Transport:
+    from engram.pool import UnixPool
 
-
-def _result(reply: bytes) -> Any:
-    result = cut_result(reply)
-    if result is None:
-        raise read_error(reply)
-    return json.loads(result)
-
-
-def _plain(value: Any) -> Any:
-    """Return a pydantic model as a dict of what was set in it."""
-    return value.model_dump(mode="json", exclude_unset=True) if hasattr(value, "model_dump") else value
-
-
-def _named(item: Any, now_ms: int | None, prefix: str = "e_", key: str = "event_id") -> Json:
-    """Return a copy of something new with an id of its own, so that sending it twice stores it once."""
-    found = _plain(item)
-    if not isinstance(found, dict):
-        raise BadInput(f"{key.removesuffix('_id')} is {str(found)[:60]!r}; allowed is an object")
-    if found.get(key) is None:
-        found = {**found, key: new_id(prefix, now_ms or time.time_ns() // 1_000_000)}
-    return found
-
-
-_WITHOUT_SCOPE = ("hello", "policies", "reload", "shutdown")
-_VARIABLES = {"tenant_id": "ENGRAM_TENANT", "user_id": "ENGRAM_USER", "agent_id": "ENGRAM_AGENT",
-              "session_id": "ENGRAM_SESSION", "run_id": "ENGRAM_RUN"}
-
-
-def _complete(params: Json) -> None:
-    """Add the ids of ENGRAM_* variables to the scopes of a request: they are the client's, not the daemon's."""
-    ids = {key: os.environ[name] for key, name in _VARIABLES.items() if os.environ.get(name)}
-    if not ids:
-        return
-    events = params.get("events") or [params.get("event")]
-    holders = [item for item in (*events, params.get("request")) if isinstance(item, dict)]
-    for holder in holders or [params]:
-        holder["scope"] = {**ids, **{k: v for k, v in (holder.get("scope") or {}).items() if v is not None}}
+    return UnixPool(find(env=os.environ, socket=socket, config=config, settings=settings))

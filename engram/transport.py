@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket  # the C module: importing socket alone costs half a Python start
 import errno
 import os
+import sys
 import time
 
 from engram_core._version import PROTOCOL, __version__
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
     from engram_core.settings import Settings
 
-__all__ = ["Place", "UnixTransport", "connect_error", "error_in", "find", "socket_error"]
+__all__ = ["Place", "UnixTransport", "connect_error", "error_in", "find", "socket_error", "turned_away"]
 
 RETRY_S = 0.02
 MOST_S = 0.25  # between two tries of a client that is turned away again and again
+SLACK_S = 0.02  # a deadline may be missed by this much
 # What an older daemon may answer to something it does not know yet.
 _OLD = (b'"kind":"method_not_found"', b'"kind":"unknown_field"', b'"kind":"protocol"', b'"kind":"internal"')
 MAX_REPLY = 16 << 20
@@ -70,6 +72,7 @@ class UnixTransport:
         self._sock: _socket.socket | None = None
         self._pid = 0
         self._rest = b""
+        self._within = 0.0  # what the system was told
 
     def close(self) -> None:
         """Hang up; the next request connects anew."""
@@ -100,7 +103,7 @@ class UnixTransport:
             except BaseException:
                 self.close()  # a reply may still come; it must not answer the next request
                 raise
-            if _turned_away(reply) and time.monotonic() + RETRY_S < deadline:
+            if turned_away(reply) and time.monotonic() + RETRY_S < deadline:
                 self.close()
                 pause = _rest(pause, deadline)
                 continue
@@ -112,6 +115,13 @@ class UnixTransport:
                     self.close()
                     continue
             return reply
+
+    def detach(self, timeout: float) -> _socket.socket:
+        """Connect, starting a daemon if need be, and hand the socket over."""
+        self._connect(time.monotonic() + timeout)
+        sock, self._sock = self._sock, None
+        assert sock is not None
+        return sock
 
     # ---- a stream of requests
 
@@ -178,7 +188,8 @@ class UnixTransport:
                 sock, _ = self._open(other, deadline)
         if sock is None:
             sock = self._start(why, deadline)
-        self._sock, self._pid = sock, os.getpid()
+        sock.settimeout(None)
+        self._sock, self._pid, self._within = sock, os.getpid(), 0.0
         if PROTOCOL[0] > 1:  # an older daemon takes everyone for a client of protocol 1
             self._greet(deadline)
 
@@ -197,7 +208,7 @@ class UnixTransport:
         self.close()
         from engram.upgrade import renew
 
-        if _turned_away(reply) or (b'"kind":"protocol"' in reply and renew(self.place)):
+        if turned_away(reply) or (b'"kind":"protocol"' in reply and renew(self.place)):
             raise ConnectionResetError  # which every caller repeats
         raise error_in(reply)
 
@@ -251,27 +262,42 @@ class UnixTransport:
     def _send(self, line: bytes, deadline: float) -> None:
         assert self._sock is not None
         try:
-            self._sock.settimeout(_left(deadline))
+            self._limit(deadline)
             self._sock.sendall(line)
-        except TimeoutError as exc:
+        except BlockingIOError as exc:
             raise _slow() from exc
+
+    def _limit(self, deadline: float) -> None:
+        """Have the system wait no longer than to the deadline.
+
+        A timeout of Python's would make the socket a non-blocking one, at the price of four more calls of the system.
+        """
+        left = _left(deadline)
+        if not 0 <= self._within - left < SLACK_S:
+            assert self._sock is not None
+            self._within = left + SLACK_S / 2
+            span = int(self._within).to_bytes(8, sys.byteorder) + int(self._within % 1 * 1e6).to_bytes(8, sys.byteorder)
+            self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, span)
+            self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, span)
 
     def _line(self, deadline: float) -> bytes:
         """Return the next reply line without its end."""
         assert self._sock is not None
+        self._limit(deadline)
         line, end, rest = self._rest.partition(b"\n")
         pieces, size = [line], len(line)
         while not end:
             try:
-                self._sock.settimeout(_left(deadline))
                 data = self._sock.recv(262_144)
-            except TimeoutError as exc:
+            except BlockingIOError as exc:
                 raise _slow() from exc
             if not data:
                 raise ConnectionResetError
             piece, end, rest = data.partition(b"\n")
             pieces.append(piece)
             size += len(piece)
+            if not end:
+                self._limit(deadline)
             if size > MAX_REPLY:
                 raise ProtocolError(f"the reply is longer than {MAX_REPLY} bytes", hint="is this Engram's socket?")
         self._rest = rest
@@ -303,7 +329,7 @@ def _slow() -> DeadlineExceeded:
                             hint="try again; a write repeated with the same --id happens once")
 
 
-def _turned_away(reply: bytes) -> bool:
+def turned_away(reply: bytes) -> bool:
     """Tell whether the daemon refused before doing anything: full, or about to end."""
     return b',"error":' in reply[:400] and (b'"kind":"busy"' in reply)
 

@@ -46,11 +46,11 @@ class Home:
 
     # ---- the daemon
 
-    def start(self, **env: str) -> subprocess.Popen[bytes]:
+    def start(self, program: str = RUN_DAEMON, **env: str) -> subprocess.Popen[bytes]:
         """Start a daemon in the foreground and wait until it answers."""
         before = self.record().get("pid")
         with open(self.path / "stderr", "ab") as stderr:
-            self.process = subprocess.Popen([sys.executable, "-c", RUN_DAEMON], env={**self.env, **env}, cwd="/",
+            self.process = subprocess.Popen([sys.executable, "-c", program], env={**self.env, **env}, cwd="/",
                                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr)
         process = self.process
         self.wait_for(lambda: process.poll() is not None or self.record().get("pid") not in (None, before))

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from engram.memory import new_id
 from engram_cli import views
 from engram_cli.call import Call, given, text_from
 from engram_cli.commands.fact import Share, Sources
@@ -17,6 +16,7 @@ from engram_cli.options import command, family
 from engram_cli.times import now, span
 from engram_cli.times import time as time_option
 from engram_core.errors import UsageError
+from engram_core.ids import new_id
 
 app = family("episode", "Keep summaries of what happened in a stretch of time.", default="list")
 

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,9 @@ class Engine:
         self.store = Store(database, durability=settings.get("store.durability"),
                            busy_ms=settings.get("store.busy_timeout_ms"))
         self.redactor = Redactor(settings.get("redact.patterns"), enabled=settings.get("redact.enabled"))
-        self._reading = threading.Lock()
+        self._reading = threading.RLock()
+        # A database in memory has one connection, so whoever writes keeps the readers out.
+        self._writing = self._reading if database == ":memory:" else nullcontext()
         self._user = login_name(os.environ)
         self._facts = self.store.facts()
         self._cache: IndexCache | None = None
@@ -229,7 +232,10 @@ class Engine:
             except RecursionError:
                 results[at] = BadInput(f"{method}: the value is nested too deeply; allowed are 64 levels",
                                        hint="send a flatter value")
-        outcomes = self.store.group(runs, self.now_ms()) if runs else []
+        outcomes: list[Any | EngramError] = []
+        if runs:
+            with self._writing:
+                outcomes = self.store.group(runs, self.now_ms())
         self._unseen += len(outcomes)
         for at, outcome in zip(places, outcomes, strict=True):
             method, params = ops[at]
@@ -265,8 +271,19 @@ class Engine:
         except TypeError:  # ids that are no texts, which the handler will say as well
             return True
 
+    def is_free(self) -> bool:
+        """Tell whether a read would not have to wait for another one."""
+        free = self._reading.acquire(blocking=False)
+        if free:
+            self._reading.release()
+        return free
+
     def after_commit(self) -> bool:
         """Do a little of what may wait until the queue is empty, and return whether there is more."""
+        with self._writing:
+            return self._tidy()
+
+    def _tidy(self) -> bool:
         if self._builds.flush() or self._store_counts():
             return True
         more, gone = self._retention.step(self.store, self.settings, self.now_ms())
@@ -298,5 +315,6 @@ class Engine:
                 "sqlite": {**self._facts, **self.store.sizes()}, "retention": self._retention.facts(self.settings)}
 
     def close(self) -> None:
-        """Close the database."""
-        self.store.close()
+        """Close the database, after the read under way."""
+        with self._reading:
+            self.store.close()

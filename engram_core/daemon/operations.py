@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from engram_core.daemon.server import Server
+    from engram_core.settings import Settings
 
-__all__ = ["LOOP_METHODS", "loop_answer"]
+__all__ = ["LOOP_METHODS", "hello", "loop_answer", "scope_of_a_caller"]
 
 
 def loop_answer(server: Server, method: str, params: dict[str, Any]) -> bytes | EngramError:
@@ -32,7 +33,7 @@ def loop_answer(server: Server, method: str, params: dict[str, Any]) -> bytes | 
         return error
 
 
-def hello(server: Server, params: dict[str, Any]) -> dict[str, Any]:
+def hello(server: object, params: dict[str, Any]) -> dict[str, Any]:
     """Agree on a protocol version, or name both sides' versions."""
     asked = params.get("protocol", list(PROTOCOL))
     if not (isinstance(asked, list) and len(asked) == 2 and all(type(n) is int for n in asked)):
@@ -62,11 +63,12 @@ def status(server: Server, params: dict[str, Any]) -> dict[str, Any]:
     if server.check is not None:
         found.update({"warnings": server.check.warnings, "checked_s": round(time.monotonic() - server.check.last, 1),
                       "writer_s": round(time.monotonic() - server.writer.beat, 3) if server.writer.waiting else 0.0})
-    found.update(_scope(server, params))
+    found.update(scope_of_a_caller(server.settings, params))
     return found
 
 
-def _scope(server: Server, params: dict[str, Any]) -> dict[str, Any]:
+def scope_of_a_caller(settings: Settings, params: dict[str, Any]) -> dict[str, Any]:
+    """Return the scope a caller in a folder would get and where each id is from, {} for one who names neither."""
     from engram_core.settings import login_name, resolve_scope
 
     given, cwd = params.get("scope", {}), params.get("cwd")
@@ -75,7 +77,7 @@ def _scope(server: Server, params: dict[str, Any]) -> dict[str, Any]:
     if cwd is None and not given:
         return {}
     try:
-        scope, sources = resolve_scope(given, cwd=cwd, settings=server.settings, env_user=login_name(os.environ))
+        scope, sources = resolve_scope(given, cwd=cwd, settings=settings, env_user=login_name(os.environ))
     except ConfigError as error:  # the daemon lives on with what it read before, and says so
         return {"config_error": str(error)}
     return {"scope": scope, "scope_sources": sources}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         def write(self, ops: list[tuple[str, dict[str, Any]]]) -> list[Outcome]: ...
         def after_commit(self) -> bool: ...
 
-__all__ = ["Reader", "Writer", "answer"]
+__all__ = ["Reader", "Writer", "answer", "write_all"]
 
 MAX_GROUP = 256
 MAX_GROUP_BYTES = 8 << 20
@@ -76,6 +76,21 @@ def _defect(method: str, exc: Exception) -> EngramError:
     log.error("%s failed: %s\n%s", method, type(exc).__name__, frames.rstrip())
     log.debug("%s failed: %s", method, exc)
     return internal(method)
+
+
+def write_all(engine: Engine, ops: list[tuple[str, dict[str, Any]]]) -> list[Outcome]:
+    """Run writes as one transaction and return the outcome of each; a defect in one does not touch the others."""
+    if not ops:
+        return []
+    try:
+        return engine.write(ops)
+    except EngramError as error:
+        return [error] * len(ops)
+    except Exception as exc:
+        if len(ops) == 1:
+            return [_defect(ops[0][0], exc)]
+    # One of them hit a defect before anything was committed: the others are not to suffer from it.
+    return [outcome for op in ops for outcome in write_all(engine, [op])]
 
 
 class Writer:
@@ -159,7 +174,7 @@ class Writer:
     def _commit(self, group: list[_Job]) -> None:
         outcomes: list[Outcome | None] = [self._refusal(job) for job in group]
         live = [job for job, refused in zip(group, outcomes, strict=True) if refused is None]
-        written = iter(self._write(live) if live else ())
+        written = iter(write_all(self.engine, [(job.method, job.params) for job in live]))
         for job, refused in zip(group, outcomes, strict=True):  # in order: a connection's replies keep it
             job.done(next(written) if refused is None else refused)
 
@@ -167,17 +182,6 @@ class Writer:
         if self._stopping and not self._drain:
             return Busy("the daemon is stopping; nothing was done", hint="try again")
         return job.refusal()
-
-    def _write(self, jobs: list[_Job]) -> list[Outcome]:
-        try:
-            return self.engine.write([(job.method, job.params) for job in jobs])
-        except EngramError as error:
-            return [error] * len(jobs)
-        except Exception as exc:
-            if len(jobs) == 1:
-                return [_defect(jobs[0].method, exc)]
-        # One of them hit a defect before anything was committed: the others are not to suffer from it.
-        return [outcome for job in jobs for outcome in self._write([job])]
 
     def _afterwards(self) -> bool:
         """Have the engine do a little of what may wait; True when there is more of it."""

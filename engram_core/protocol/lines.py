@@ -171,6 +171,7 @@ def _float(text: str) -> float:
     return value
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float).decode
 
 
@@ -275,8 +276,8 @@ def error_of(error: EngramError) -> dict[str, Any]:
 def write_request(id: int, method: str, params: Mapping[str, Any]) -> bytes:
     """Return a request line; raise BadInput for what JSON or the protocol cannot carry."""
     try:
-        line = b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":%b}\n' % (id, method.encode(), json.dumps(
-            params, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
+        line = b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":%b}\n' % (
+            id, method.encode(), _encode(params).encode())
     except UnicodeEncodeError as exc:
         where = _find_surrogate(json.loads(json.dumps(params)), "") or "a text"
         raise BadInput(f"{where} holds half of a surrogate pair; allowed is Unicode text",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from engram_core._version import __version__
 from engram_core.errors import BadInput
+from engram_core.recall import trace
 from engram_core.recall.budget import Counter, spend
 from engram_core.recall.compose import Composed, compose
 from engram_core.recall.gather import Question, Taken, gather
@@ -51,7 +52,11 @@ def build_packet(question: Question, reads: Reads, cache: IndexCache, counter: C
     found = gather(question, reads, cache, exclude)
     spent = spend(found, counter, reads)
     revisions = [(level, one.revision) for level, one in found.layers]
-    return compose(found, spent, reads, _build_id(question, revisions, counter))
+    packet = compose(found, spent, reads, _build_id(question, revisions, counter))
+    log = trace.listener()
+    if log is not None:
+        trace.tell(log, packet, reads)
+    return packet
 
 
 def _build_id(question: Question, revisions: list[tuple[str, int]], counter: Counter) -> str:

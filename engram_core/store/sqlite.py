@@ -20,6 +20,7 @@ _HEAD = b"SQLite format 3\0"
 _CHECKPOINT_MS = 50
 _READ_S = 30.0  # a reader that holds the state of a moment longer than this would keep the log from being emptied
 _LOOK_EVERY = 100_000  # steps of SQLite's machine between two looks at the clock, well under 10 ms
+_LOOK_S = 0.001  # up to twice as long, so that those who wait do not look all at once
 _FULL = "free space on that disk and try again; nothing acknowledged is lost"
 _BY_CODE: dict[int, tuple[type[EngramError], str]] = {
     sqlite3.SQLITE_BUSY: (Busy, "another process holds the database; try again"),
@@ -47,6 +48,7 @@ class SqliteConnection:
         self.path = path
         self._busy_s = busy_ms / 1000
         self._expires = 0.0  # of the reading transaction, when there is one
+        self._looks = False
         name = path
         if role == "write" and path != ":memory:":
             _make_private(path)
@@ -123,8 +125,27 @@ class SqliteConnection:
             raise self.mapped(error) from error
 
     def begin(self) -> None:
-        """Open a writing transaction, waiting for other writers."""
-        self.execute(self.dialect.begin)
+        """Open a writing transaction, waiting for other writers.
+
+        SQLite itself looks ten times a second in the end, so that one of several processes could wait for seconds. From
+        the first time on this connection does not wait in any other statement: nothing is in a writer's way then.
+        """
+        if not self._looks:
+            self._looks = True
+            self.execute("PRAGMA busy_timeout=0")
+        until = time.monotonic() + self._busy_s
+        while True:
+            try:
+                self._db.execute(self.dialect.begin)
+                return
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise self.mapped(error) from error
+            time.sleep(_LOOK_S * (1 + (time.monotonic_ns() >> 6 & 63) / 64))
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Let ``begin`` give up sooner, for who tries again by a deadline of its own."""
+        self._busy_s = min(self._busy_s, seconds)
 
     def begin_reading(self) -> bool:
         """Let all reads until ``rollback`` see one state; False where there is but one connection, which writes too."""
@@ -178,7 +199,7 @@ class SqliteConnection:
         try:
             return bool(self.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0)
         finally:
-            self.execute(f"PRAGMA busy_timeout={round(self._busy_s * 1000)}")
+            self.execute(f"PRAGMA busy_timeout={0 if self._looks else round(self._busy_s * 1000)}")
 
     def copy_to(self, target: str, pages: int, progress: Callable[[int], None]) -> None:
         """Copy all pages into a file of its own without a log; ``progress`` gets the bytes copied so far."""

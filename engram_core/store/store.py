@@ -111,6 +111,10 @@ class Store:
         self.writer_reads = Reads(fresh)
         self._suspect = False
 
+    def wait_at_most(self, seconds: float) -> None:
+        """Have ``group`` raise Busy after so long, for who tries again by a deadline of its own."""
+        self._writer.wait_at_most(seconds)
+
     def facts(self) -> dict[str, Any]:
         """Return what an operator asks of the database."""
         return self._writer.facts()

@@ -12,8 +12,8 @@ import sys
 import pytest
 
 from engram import Memory
-from engram.memory import new_id
 from engram_cli import _entry
+from engram_core.ids import new_id
 from tests.daemon_fixture import RUN_COMMAND, Home
 
 SERVED = ["append x", "append - --role assistant", "append x --tag=a --tag b --entity c --json", "packet",

@@ -22,7 +22,7 @@ from tests.daemon_fixture import SCOPE, Home
 
 def test_every_operation_has_a_method_of_its_name() -> None:
     own = {name for name, _ in inspect.getmembers(Memory, inspect.isfunction) if not name.startswith("_")}
-    assert own - {"request", "stream", "close"} == set(OPERATIONS)
+    assert own - {"request", "stream", "close", "session"} == set(OPERATIONS)
     assert all(getattr(Memory, name).__doc__ for name in own)
 
 
@@ -183,4 +183,41 @@ def test_a_deadline_is_kept(daemon: Home) -> None:
 def test_no_daemon_and_none_allowed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGRAM_AUTOSTART", "0")
     with pytest.raises(NoDaemon, match="engram daemon start"):
-        Memory().status()
+        Memory.connect().status()
+
+
+def test_without_arguments_the_environment_decides(daemon: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(daemon.path)
+    with Memory() as memory:
+        assert memory.status()["database"] == str(daemon.path / "data/engram.db")
+    monkeypatch.setenv("ENGRAM_SOCKET", str(daemon.socket))
+    with Memory() as memory:
+        assert memory.status()["socket"] == str(daemon.socket)
+    with Memory(in_memory=True) as memory:
+        assert memory.status()["database"] == ":memory:"
+
+
+def test_a_stalled_call_holds_up_nobody_else(daemon: Home) -> None:
+    """A daemon that does not answer one connection: the others of the same Memory go on."""
+    with Memory.connect(timeout=20) as memory:
+        items = threading.Event()
+
+        def slow() -> Iterator[dict[str, Any]]:
+            yield {"event": {"scope": SCOPE, "payload": "x"}}
+            items.wait(10)
+
+        stream = memory.stream("append_event", slow())
+        next(stream)
+        assert len(memory.list_events(SCOPE)) == 1
+        items.set()
+        assert list(stream) == []
+
+
+def test_contradicting_arguments_are_refused(home: Home) -> None:
+    for wrong, word in ({"backend": "oracle"}, "backend"), ({"dsn": "x"}, "dsn"), ({"path": ""}, "path"), \
+            ({"path": ":memory:"}, "in_memory=True"), ({"backend": "postgres"}, "dsn"), ({"timeout": 0}, "timeout"), \
+            ({"backend": "mysql", "dsn": "postgresql://u:secret@h/d"}, "mysql://"), \
+            ({"backend": "postgres", "in_memory": True, "dsn": "postgresql:///x"}, "in_memory"):
+        with pytest.raises(BadInput, match=word) as caught:
+            Memory(**wrong)  # type: ignore[arg-type]
+        assert "secret" not in str(caught.value)

@@ -20,6 +20,10 @@ FENCE = re.compile(r"(?ms)^```(\w*)\n(.*?)^```$")
 ELSEWHERE = {
     "python3 -m pip install .": ("Makefile", "$(PIP_INSTALL) ."),
     "bash .ci/run": (".ci/run", "make test"),
+    **dict.fromkeys((
+        "export OPENAI_BASE_URL=https://api.deepseek.com", "export OPENAI_API_KEY=…",
+        "export OPENAI_MODEL=deepseek-chat", "python examples/python/chat_agent.py chat.db",
+    ), ("tests/examples/test_python.py", "OPENAI_BASE_URL")),
 }
 
 

@@ -1,0 +1,157 @@
+"""One contract, every way to an engine: the same calls give the same bytes and the same errors."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from engram_core.daemon.handlers import Engine
+from engram_core.protocol.messages import OPERATIONS
+from tests.contract.calls import ASK, CALLS, EPISODE, INSIGHT, OTHER, PROCEDURE, SCOPE, event
+from tests.contract.transports import NOW, TRANSPORTS, opened, outcome
+from tests.daemon_fixture import Home
+
+NOT_MEMORIES = {"hello", "status", "reload", "shutdown"}
+GOOD: dict[str, dict[str, Any]] = {
+    "append_event": {"event": event("g1", "x", 1)}, "append_events": {"events": [event("g1", "x", 1)]},
+    "patch_working_state": {"scope": SCOPE, "patch": {"goal": "g"}},
+    "update_stm": {"scope": SCOPE, "stm_state": {"rolling_summary": "s"}},
+    "upsert_fact": {"scope": SCOPE, "fact": {"fact_key": "k", "value": 1}},
+    "append_episode": {"scope": SCOPE, "episode": EPISODE},
+    "upsert_procedure": {"scope": SCOPE, "procedure": PROCEDURE},
+    "append_insight": {"scope": SCOPE, "insight": INSIGHT},
+    "update_insight": {"scope": SCOPE, "id": "in1", "patch": {"confidence": 0.5}},
+    "set_pinned": {"scope": SCOPE, "kind": "event", "id": "e1"}, "end_run": {"scope": SCOPE},
+    "write_context_build": {"scope": SCOPE, "packet": {"meta": {}}},
+    "forget": {"scope": SCOPE, "selector": {"run": True}},
+    "list_events": {"scope": SCOPE, "time_range": {}}, "get_working_state": {"scope": SCOPE},
+    "get_stm": {"scope": SCOPE}, "list_facts": {"scope": SCOPE, "fact_filter": {}},
+    "list_episodes": {"scope": SCOPE, "episode_filter": {}}, "list_procedures": {"scope": SCOPE, "task_type": "t"},
+    "list_insights": {"scope": SCOPE, "insight_filter": {}}, "list_context_builds": {"scope": SCOPE, "limit": 1},
+    "build_memory_packet": {"request": ASK}, "explain": {"scope_or_request": ASK},
+    "search": {"scope": SCOPE, "query": "q"}, "policies": {"table": {"max_facts": 1}},
+}
+ANYTHING = {"packet", "id", "kind", "query", "task_type", "limit"}  # arguments without keys of their own to be wrong
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "now_ms", staticmethod(lambda: NOW))
+
+
+def test_the_calls_reach_every_operation() -> None:
+    assert {method for method, _, _ in CALLS} == set(OPERATIONS) - NOT_MEMORIES == set(GOOD)
+
+
+@pytest.mark.usefixtures("stopped")
+def test_every_way_gives_the_same_bytes(home: Home) -> None:
+    found: dict[str, list[str]] = {}
+    for name in TRANSPORTS:
+        if name == "async-socket":  # an empty database again
+            home.stop()
+            home.database.unlink()
+            home.database.with_name("engram.db.endpoint").unlink(missing_ok=True)
+            for rest in home.database.parent.glob("engram.db-*"):
+                rest.unlink()
+        with opened(name, home) as memory:
+            found[name] = [outcome(memory, *call) for call in CALLS]
+    reference = found.pop("memory-socket")
+    for name, results in found.items():
+        for call, given, expected in zip(CALLS, results, reference, strict=True):
+            assert given == expected, f"{name}: {call}"
+    errors = [json.loads(one)["error"][0] for one in reference if one.startswith('{"error"')]
+    assert set(errors) == {"BadInput", "Conflict", "NotFound", "BudgetTooSmall"}
+
+
+def wrong_inputs() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield for every operation: an unknown key, a wrong type, NaN, an empty id, in each argument that can have it."""
+    for method, good in GOOD.items():
+        for name, value in good.items():
+            inner = value[0] if isinstance(value, list) else value
+            put: Callable[[Any], Any] = (lambda one: [one]) if isinstance(value, list) else lambda one: one
+            yield method, "wrong type", {**good, name: 7 if name != "limit" else "7"}
+            if not isinstance(inner, dict):
+                continue
+            yield method, "NaN", {**good, name: put({**inner, "value": float("nan")})}
+            yield method, "no JSON", {**good, name: put({**inner, "value": {1, 2}})}
+            if name not in ANYTHING:
+                yield method, "unknown key", {**good, name: put({**inner, "colour": "red"})}
+            scope = inner if name == "scope" else inner.get("scope")
+            if scope is not None:
+                empty = {**scope, "user_id": ""}
+                yield method, "empty id", {**good, name: put(empty if name == "scope" else {**inner, "scope": empty})}
+                short = {key: one for key, one in scope.items() if key != "run_id"}
+                yield method, "missing id", {**good, name: put(short if name == "scope" else {**inner, "scope": short})}
+
+
+WRONG = list(wrong_inputs())
+
+
+@pytest.mark.usefixtures("stopped")
+def test_bad_input_is_the_same_error_everywhere(home: Home) -> None:
+    found: dict[str, list[str]] = {}
+    for name in TRANSPORTS:
+        with opened(name, home) as memory:
+            found[name] = [outcome(memory, method, (), named) for method, _, named in WRONG]
+    reference = found.pop("memory-socket")
+    for (method, what, named), one in zip(WRONG, reference, strict=True):
+        assert one.startswith('{"error"'), f"{method}: {what} was taken: {named}"
+        kind, message, *_, is_value_error = json.loads(one)["error"]
+        assert is_value_error, f"{method}: {what} is a {kind}, which is no ValueError"
+        word = {"unknown key": "colour", "empty id": "user_id", "missing id": "run_id"}.get(what, "")
+        assert word in message, (method, what, message)
+    for name, results in found.items():
+        for wrong, given, expected in zip(WRONG, results, reference, strict=True):
+            assert given == expected, f"{name}: {wrong}"
+
+
+@pytest.mark.parametrize("name", TRANSPORTS)
+def test_what_is_closed_says_so(home: Home, name: str) -> None:
+    with opened(name, home) as memory:
+        memory.append_event(event("c1", "x", 1))
+        memory.close()
+        memory.close()
+        for method, named in GOOD.items():
+            assert '"this Memory is closed; nothing was done"' in outcome(memory, method, (), named)
+
+
+@pytest.mark.parametrize("name", [name for name in TRANSPORTS if name.startswith("memory")])
+def test_a_child_of_a_fork_asks_on_its_own(home: Home, name: str) -> None:
+    with opened(name, home) as memory:
+        memory.append_event(event("parent", "x", 1))
+        child = os.fork()
+        if child == 0:
+            found = outcome(memory, "append_event", (event("child", "x", 1),), {})
+            good = "child has none of it" in found if name == "memory-inside" else '"duplicate": false' in found
+            os._exit(0 if good else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        memory.append_event(event("after", "x", 1))
+        ids = [one["event_id"] for one in memory.list_events(SCOPE)]
+        assert ids == (["parent", "after"] if name == "memory-inside" else ["parent", "child", "after"])
+
+
+@pytest.mark.parametrize("name", TRANSPORTS)
+def test_many_requests_in_a_stream(home: Home, name: str) -> None:
+    with opened(name, home) as memory:
+        items = [{"event": event(f"s{n}", f"n{n}", 1, **({"kind": "mesage"} if n == 7 else {}))} for n in range(600)]
+        items[9] = {"event": {"scope": SCOPE, "payload": float("nan")}}
+        found = list(memory.stream("append_event", items))
+        assert [at for at, one in enumerate(found) if isinstance(one, Exception)] == [7, 9]
+        assert len(memory.list_events(SCOPE)) == 598
+        assert memory.list_events(OTHER) == []
+
+
+@pytest.mark.parametrize("name", TRANSPORTS)
+def test_an_engine_describes_itself(home: Home, name: str) -> None:
+    with opened(name, home) as memory:
+        assert memory.hello()["protocol"] == [1, 1]
+        found = memory.status(SCOPE)
+        assert {"version", "pid", "database", "durability", "config", "scope"} <= set(found)
+        assert memory.reload()["changed"] is False
+        if not name.endswith("socket"):
+            assert found["pid"] == os.getpid()
+            assert "call close() instead" in outcome(memory, "shutdown", (), {})

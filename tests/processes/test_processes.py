@@ -1,0 +1,80 @@
+"""Several programs on one database at once, each with the engine in its own process, alone or beside a daemon.
+
+ENGRAM_ROUNDS=20 repeats each test that often.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engram import Memory
+from tests.daemon_fixture import SCOPE, Home
+
+WRITER = Path(__file__).with_name("writer.py")
+ROUNDS = range(int(os.environ.get("ENGRAM_ROUNDS", "1")))
+PROCESSES, EVENTS = 8, 1000
+IDS = {"user_id": "ada", "agent_id": "bot", "session_id": "s"}
+
+
+class Programs:
+    """Programs that wait for a sign and then all begin."""
+
+    def __init__(self, home: Home, names: list[str], count: int, path: Path, others: list[str], **env: str) -> None:
+        self.start = home.path / "start"
+        self.start.unlink(missing_ok=True)
+        self.running = [subprocess.Popen(
+            [sys.executable, str(WRITER), str(path), name, str(count), str(self.start), ",".join(others)],
+            env={**home.env, **env}, cwd=home.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for name in names]
+        for one in self.running:
+            assert one.stdout is not None and one.stdout.readline() == "here\n"
+
+    def run(self) -> list[dict[str, float]]:
+        """Give the sign and return what each reports."""
+        self.start.touch()
+        found = []
+        for one in self.running:
+            out, err = one.communicate(timeout=300)
+            assert (one.returncode, err) == (0, ""), err
+            found.append(json.loads(out))
+        return found
+
+
+def check(path: Path, names: list[str], count: int) -> None:
+    """Look into the database afterwards: everything once, in each writer's order."""
+    with Memory(path=path) as memory:
+        for name in names:
+            events = memory.list_events({**IDS, "run_id": name})
+            assert [event["event_id"] for event in events] == [f"{name}-{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize("durability", ["normal", "full"])
+@pytest.mark.parametrize("turn", ROUNDS)
+def test_eight_programs_begin_at_once_and_lose_nothing(home: Home, turn: int, durability: str) -> None:
+    path = home.path / "shared" / "memory.db"
+    names = [f"w{number}" for number in range(PROCESSES)]
+    programs = Programs(home, names, EVENTS, path, names, ENGRAM_STORE_DURABILITY=durability)
+    assert len(programs.run()) == PROCESSES
+    check(path, names, EVENTS)
+
+
+@pytest.mark.parametrize("turn", ROUNDS)
+def test_programs_beside_a_running_daemon(daemon: Home, turn: int) -> None:
+    names = ["w0", "w1", "w2"]
+    programs = Programs(daemon, names, 200, daemon.database, [*names, "daemon"])
+    programs.start.touch()
+    scope = {**IDS, "run_id": "daemon"}
+    with Memory.connect(timeout=60) as memory:
+        for number in range(200):
+            memory.append_event({"scope": scope, "event_id": f"daemon-{number}", "payload": f"{number} of daemon"})
+        programs.run()
+        hits = memory.search({**scope, "run_id": "r"}, "199 of w1", limit=100)
+        assert any(hit["id"] == "w1-199" for hit in hits), "the daemon has not seen the others' writes"
+        assert memory.status()["pid"] != os.getpid() and memory.list_events(SCOPE) == []
+    check(daemon.database, [*names, "daemon"], 200)
