@@ -45,7 +45,7 @@ def backup(
 
 
 @command(app, "restore", scope=False, daemon=False, example="""
-engram daemon stop; engram restore memories-2026-01-31.db --yes
+engram restore memories-2026-01-31.db --yes
 """)
 def restore(
     call: Call,

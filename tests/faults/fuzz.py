@@ -119,7 +119,7 @@ def _validate(method: str, params: dict[str, object]) -> None:
     if method not in writing.HANDLERS:
         return
     if _engine is None:
-        _engine = Engine(load(env={"HOME": "/"}, files_too=False), ":memory:")
+        _engine = Engine(load(env={"HOME": "/"}, wrong=[]), ":memory:")
     writing.HANDLERS[method](_engine, params)
 
 
