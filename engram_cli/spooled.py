@@ -40,7 +40,7 @@ def spooled(line: bytes, why: Exception, *, socket: str | None, required: bool, 
 def spool_event(params: Mapping[str, Any], why: Exception, *, cwd: str, socket: str | None, required: bool,
                 quiet: bool = False) -> dict[str, Any]:
     """Keep the event of a request that could not be sent; return the answer that says so."""
-    from engram.memory import new_id
+    from engram_core.ids import new_id
 
     now = time.time_ns() // 1_000_000
     event = dict(params["event"])
