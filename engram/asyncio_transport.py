@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from engram.transport import MAX_REPLY, RETRY_S, UnixTransport, turned_away
+from engram.transport import MAX_REPLY, RETRY_S, UnixTransport, maybe_old, turned_away
 from engram_core.errors import DeadlineExceeded, EngramError, NoDaemon
 from engram_core.protocol.lines import LineBuffer
 
@@ -100,6 +100,7 @@ class AsyncUnix:
         """Send one request line and return the reply line; try again what is safe to repeat until the deadline."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (timeout or self._place.timeout)
+        renewed = False
         while True:
             connection = await self._take(deadline)
             try:
@@ -112,7 +113,13 @@ class AsyncUnix:
                 connection.transport.abort()  # whatever it is stuck on, others are not to wait for it
                 raise
             else:
-                if not turned_away(reply) or loop.time() + RETRY_S > deadline:
+                away = turned_away(reply) and loop.time() + RETRY_S < deadline
+                if not away and not renewed and maybe_old(reply):
+                    from engram.upgrade import renew
+
+                    renewed = True
+                    away = await asyncio.to_thread(renew, self._place)
+                if not away:
                     return reply
                 connection.transport.abort()
             await asyncio.sleep(RETRY_S)

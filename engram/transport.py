@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from engram_core.settings import Settings
 
-__all__ = ["Place", "UnixTransport", "connect_error", "error_in", "find", "socket_error", "turned_away"]
+__all__ = ["Place", "UnixTransport", "connect_error", "error_in", "find", "maybe_old", "socket_error",
+           "turned_away"]
 
 RETRY_S = 0.02
 MOST_S = 0.25  # between two tries of a client that is turned away again and again
@@ -107,7 +108,7 @@ class UnixTransport:
                 self.close()
                 pause = _rest(pause, deadline)
                 continue
-            if not renewed and b',"error":' in reply[:400] and any(kind in reply for kind in _OLD):
+            if not renewed and maybe_old(reply):
                 from engram.upgrade import renew
 
                 renewed = True
@@ -327,6 +328,11 @@ def _left(deadline: float) -> float:
 def _slow() -> DeadlineExceeded:
     return DeadlineExceeded("the daemon did not answer in time",
                             hint="try again; a write repeated with the same --id happens once")
+
+
+def maybe_old(reply: bytes) -> bool:
+    """Tell whether a reply is one that an older daemon gives to what it does not know."""
+    return b',"error":' in reply[:400] and any(kind in reply for kind in _OLD)
 
 
 def turned_away(reply: bytes) -> bool:

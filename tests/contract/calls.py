@@ -61,7 +61,7 @@ CALLS: list[Call] = [
     call("upsert_fact", SCOPE, {"fact_key": "city", "value": 1}, on_conflict="fight"),
     call("list_facts", SCOPE),
     call("list_facts", SCOPE, {"status": ["active"], "valid_at_ms": NOW, "limit": 2}),
-    call("list_facts", SCOPE, {"fact_key": "city", "as_of": "2026-12-01T00:00:00Z"}),
+    call("list_facts", SCOPE, {"fact_key": "city", "as_of": NOW}),
     call("append_episode", SCOPE, EPISODE),
     call("append_episode", SCOPE, EPISODE),
     call("append_episode", SCOPE, {**EPISODE, "summary": "no"}),

@@ -12,7 +12,7 @@ from typing import Any
 from engram import AsyncMemory, EngramError, Memory
 from tests.daemon_fixture import RUN_DAEMON, Home
 
-NOW = 1_790_000_000_000
+NOW = 4_000_000_000_000  # later than any real clock: what is written now is the newest there is
 STOPPED = "from engram_core.daemon.handlers import Engine; "
 STOPPED += f"Engine.now_ms = staticmethod(lambda: {NOW}); {RUN_DAEMON}"
 
