@@ -188,8 +188,13 @@ def by_kind(kind: str) -> type[EngramError]:
     return _tree(EngramError).get(kind, EngramError)
 
 
+_LONGEST = 100  # beyond this nobody has mistyped a name, and comparing would take long
+
+
 def nearest(word: str, known: list[str]) -> str:
     """Return the known word most like the given one, for "did you mean", or "" when none is near."""
+    if len(word) > _LONGEST:
+        return ""
     from difflib import get_close_matches  # imported late: only an error needs it
 
     found = get_close_matches(word, known, n=1, cutoff=0.5)

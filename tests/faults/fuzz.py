@@ -119,7 +119,7 @@ def _validate(method: str, params: dict[str, object]) -> None:
     if method not in writing.HANDLERS:
         return
     if _engine is None:
-        _engine = Engine(load(env={"HOME": "/"}, wrong=[]), ":memory:")
+        _engine = Engine(load(env={"HOME": "/nowhere"}), ":memory:")
     writing.HANDLERS[method](_engine, params)
 
 
@@ -185,7 +185,7 @@ def main() -> int:
         seeds = Path(tempfile.mkdtemp(prefix="seeds"))
         for at, data in enumerate(SEEDS):
             (seeds / f"{at}").write_bytes(data)
-        atheris.Setup([sys.argv[0], f"-runs={given.inputs}", "-max_len=4096", "-print_final_stats=1", "-verbosity=1",
+        atheris.Setup([sys.argv[0], f"-runs={given.inputs}", "-max_len=1024", "-print_final_stats=1", "-verbosity=1",
                        str(corpus), str(seeds)], one_input)
         atheris.Fuzz()
         os._exit(0)
