@@ -298,12 +298,19 @@ class Asked:
         k1, b = self.recipe["k1"], self.recipe["b"]
         average = sum(doc.gram_length for doc in self.documents) / max(self.n, 1) or 1.0
         worth = {g: idf(self.n, n) for g in self.grams if (n := sum(doc.grams[g] > 0 for doc in self.documents))}
+        most = max(4000, self.n // 8)
+        if sum(len(counts) for doc in self.documents for counts in doc.counts) > most:  # else no 4-gram can be common
+            worth = {g: value for g, value in worth.items() if self.places(g) <= most}
         norms = [k1 * (1 - b + b * doc.gram_length / average) for doc in self.documents]
         total = sum(worth.values()) or 1.0
         return [
             sum(w * doc.grams[g] / (doc.grams[g] + norm) for g, w in worth.items() if doc.grams[g]) / total
             for doc, norm in zip(self.documents, norms, strict=True)
         ]
+
+    def places(self, gram: str) -> int:
+        """Return in how many documents the words that have the 4-gram stand, one after the other."""
+        return sum(len({w.text for words in doc.fields for w in words if gram in grams_of(w)}) for doc in self.documents)
 
     def pair_scores(self) -> list[float]:
         found = [Counter(pairwise(doc.lists[0])) for doc in self.documents]
@@ -314,6 +321,8 @@ class Asked:
 
     def feedback(self, scores: list[float]) -> list[float]:
         best: list[int] = []
+        if len(self.speakers) == 1:  # notes of one person
+            return [0.0] * self.n
         for i, score in enumerate(scores):
             place = len(best)
             while place and score > scores[best[place - 1]] + NEAR:
