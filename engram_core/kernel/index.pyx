@@ -7,7 +7,7 @@ over arrays that hold a few bytes per document.
 
 The score of a turn in a dialogue, with the weights of RECIPE:
 
-    base    = (words + grams + pairs + feedback) x assistant factor + speaker
+    base    = (words + related + grams + pairs + feedback) x assistant factor + speaker
     context = base + shares of the base of the two turns before and after, across changes of speaker
     score   = context + session + time + mentions + when + number - question + instruction + coverage
 
@@ -21,10 +21,10 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 from engram_core.kernel.documents cimport (
-    ALIVE, ASSISTANT, DIALOGUE, HAS_NUMBER, HAS_TIME, INSTRUCTION, NO_DAY, QUESTION, TALK, Link,
+    ALIVE, ASSISTANT, DIALOGUE, EXTRA, HAS_NUMBER, HAS_TIME, INSTRUCTION, NO_DAY, QUESTION, TALK, Link, Listing,
 )
 from engram_core.kernel.growable cimport NONE
-from engram_core.kernel.matching cimport BESIDE, FEEDBACK, GRAMS, HELD, PAIRS, WORDS, Cell, Sheet, held, marked
+from engram_core.kernel.matching cimport BESIDE, FEEDBACK, GRAMS, HELD, PAIRS, RELATED, WORDS, Cell, Sheet, held, marked
 from engram_core.kernel.recipe cimport read_recipe
 
 from engram_core.kernel.recipe import RECIPE
@@ -74,7 +74,8 @@ cdef class TextIndex:
         read_recipe(weights, &scores.recipe)
         scores.index = self
         scores.documents = self.documents
-        scores.question = Question(self.documents, self.names, text, list(keywords), scores.recipe.question_word)
+        scores.question = Question(self.documents, self.names, text, list(keywords), scores.recipe.question_word,
+                                   scores.recipe.related_documents if scores.recipe.related else -1)
         spans = [(int(first), int(last)) for first, last in intervals]
         scores.spans = <Span*>calloc(len(spans) + 1, sizeof(Span))
         if scores.spans == NULL:
@@ -165,6 +166,7 @@ cdef class Scores:
             factor = self.asked
         cell = self._cell(doc)
         parts["bm25"] = factor * cell.sums[WORDS]
+        parts["related"] = factor * cell.sums[RELATED]
         parts["grams"] = factor * self.scales.grams * cell.sums[GRAMS]
         parts["pairs"] = factor * self.scales.pairs * cell.sums[PAIRS]
         parts["feedback"] = factor * recipe.feedback * cell.sums[FEEDBACK]
@@ -181,13 +183,27 @@ cdef class Scores:
         return {name: value for name, value in parts.items() if abs(value) > 1e-7}
 
     def matched(self, Py_ssize_t doc) -> list:
-        """Return the question's words, as typed, that the document or a neighbour in its dialogue holds."""
+        """Return the question's words, as typed, that the document or a neighbour in its dialogue holds.
+
+        Stems of the document that are related to words of the question follow them.
+        """
         cdef uint64_t mask
         cdef int t
+        cdef Listing* listing
+        cdef uint32_t i
+        cdef set held_stems
+        cdef list found
         if not self._known(doc):
             return []
         mask = mask_around(self, doc)
-        return [self.question.typed[t] for t in range(self.question.term_count) if mask >> t & 1]
+        found = [self.question.typed[t] for t in range(self.question.term_count) if mask >> t & 1]
+        if self._cell(doc).sums[RELATED]:
+            listing = &self.documents.listings[doc]
+            held_stems = {self.documents.lexicon.words[listing.words[i] & ~EXTRA].stem for i in range(listing.n)}
+            found += {self.documents.lexicon.stem_text(self.question.related[t].stem): None
+                      for t in range(self.question.related_count)
+                      if self.question.related[t].stem in held_stems}
+        return found
 
     @property
     def expanded(self) -> list:
@@ -267,7 +283,7 @@ cdef class Scores:
         cdef Cell* cell
         while doc < self.n:
             cell = &self.sheet.cells[doc]
-            base = cell.sums[WORDS] + grams * cell.sums[GRAMS] + pairs * cell.sums[PAIRS] + feedback * cell.sums[FEEDBACK]
+            base = cell.sums[WORDS] + cell.sums[RELATED] + grams * cell.sums[GRAMS] + pairs * cell.sums[PAIRS] + feedback * cell.sums[FEEDBACK]
             if self.chat and documents.flags[doc] & ASSISTANT:
                 base *= asked
             if speaker >= 0 and documents.speaker[doc] == speaker:

@@ -3,7 +3,7 @@ from libc.string cimport memset
 
 from engram_core.kernel.documents cimport Documents
 from engram_core.kernel.lexicon cimport Gram, Word
-from engram_core.kernel.question cimport Question
+from engram_core.kernel.question cimport Question, Relative
 from engram_core.kernel.recipe cimport Recipe
 
 cdef enum:  # columns
@@ -11,6 +11,7 @@ cdef enum:  # columns
     GRAMS = 1
     PAIRS = 2
     FEEDBACK = 3
+    RELATED = 4
 
 cdef enum Mark:
     HELD = 1  # it has words of the question
@@ -18,7 +19,7 @@ cdef enum Mark:
 
 cdef struct Cell:  # what a document has of a question; all but the last two are filled by matching
     uint64_t mask  # the question's terms it holds
-    float[4] sums  # by column
+    float[5] sums  # by column
     float base  # all that with the assistant factor and the speaker
     float context  # and with the neighbours
 
@@ -51,6 +52,7 @@ cdef struct Scales:  # what the raw sums are multiplied by
 cdef class Matching:
     cdef uint64_t* counts  # by document; all zero between the steps
     cdef uint32_t* tally  # the same for 4-grams
+    cdef float* weighed  # the same for related words
     cdef float* word_norms  # what a document pays for its length, by document
     cdef float* gram_norms
     cdef int64_t norms_version  # of the documents, and the weights, that the norms are for
@@ -63,6 +65,7 @@ cdef class Matching:
     cdef double* session_scores
     cdef Py_ssize_t counts_capacity
     cdef Py_ssize_t tally_capacity
+    cdef Py_ssize_t weighed_capacity
     cdef Py_ssize_t word_norm_capacity
     cdef Py_ssize_t gram_norm_capacity
     cdef Py_ssize_t touched_capacity
@@ -84,6 +87,8 @@ cdef class Matching:
                     float* sessions) except -1
     cdef void _sessions(self, Documents documents, const Recipe* recipe, double weight) noexcept
     cdef bint _common(self, Documents documents, const Gram* gram) noexcept
+    cdef void _related(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept
+    cdef void _weigh(self, Documents documents, const Relative* relative, const Recipe* recipe) noexcept
     cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept
     cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept
     cdef void _neighbours(self, Documents documents, const Word* word, uint32_t first, uint32_t second,

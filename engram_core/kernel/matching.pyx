@@ -13,7 +13,8 @@ from libc.string cimport memcmp, memcpy, memset
 from engram_core.kernel.documents cimport ALIVE, EXTRA, Lengths, Listing
 from engram_core.kernel.growable cimport NONE, reserve
 from engram_core.kernel.lexicon cimport Gram, Lexicon, Posting, Stem, postings
-from engram_core.kernel.question cimport Term
+from engram_core.kernel.question cimport Relative, Term
+from engram_core.kernel.ranking cimport best_documents, most_typical
 
 cdef enum:
     MOST_BEST = 16
@@ -25,10 +26,6 @@ cdef enum:
     BODY_SHIFT = 40
     FIELD_MASK = (1 << 20) - 1
 
-# Less than this is no difference: sums of the same parts differ by that much with the order of additions.
-cdef double NEAR = 1e-6
-
-
 cdef inline double idf(double documents, double holding) noexcept nogil:
     return log(1 + (documents - holding + 0.5) / (holding + 0.5))
 
@@ -39,6 +36,7 @@ cdef class Matching:
     def __dealloc__(self):
         free(self.counts)
         free(self.tally)
+        free(self.weighed)
         free(self.word_norms)
         free(self.gram_norms)
         free(self.touched)
@@ -55,6 +53,9 @@ cdef class Matching:
         before = self.tally_capacity
         reserve(<void**>&self.tally, &self.tally_capacity, documents.n, sizeof(uint32_t))
         memset(self.tally + before, 0, (self.tally_capacity - before) * sizeof(uint32_t))
+        before = self.weighed_capacity
+        reserve(<void**>&self.weighed, &self.weighed_capacity, documents.n, sizeof(float))
+        memset(self.weighed + before, 0, (self.weighed_capacity - before) * sizeof(float))
         reserve(<void**>&self.word_norms, &self.word_norm_capacity, documents.n, sizeof(float))
         reserve(<void**>&self.gram_norms, &self.gram_norm_capacity, documents.n, sizeof(float))
         reserve(<void**>&self.touched, &self.touched_capacity, documents.n + 1, sizeof(uint32_t))
@@ -74,6 +75,8 @@ cdef class Matching:
         self._room(documents)
         self._norms(documents, recipe)
         self._words(documents, question, recipe, to, sessions)
+        if question.related_count:
+            self._related(documents, question, recipe, to)
         total = self._grams(documents, question, recipe, to) if recipe.grams else 0
         scales.grams = recipe.grams / total if total else 0
         total = self._pairs(documents, question, recipe, to) if recipe.pairs else 0
@@ -208,6 +211,43 @@ cdef class Matching:
             total = self.session_counts[session]
             self.session_counts[session] = 0
             self.session_scores[session] += worth * total / (total + rest + share * documents.sessions[session].length)
+
+    cdef void _related(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept:
+        """Score the words related to the terms that hardly any document holds, all those of a term as one word."""
+        cdef int r = 0, t
+        cdef Py_ssize_t i
+        cdef uint32_t doc
+        cdef float worth
+        cdef double most
+        while r < question.related_count:
+            t = question.related[r].term
+            self.touched_count = 0
+            while r < question.related_count and question.related[r].term == t:
+                self._weigh(documents, &question.related[r], recipe)
+                r += 1
+            most = min(question.terms[t].worth, question.terms[t].weight * idf(documents.live, self.touched_count))
+            worth = <float>(recipe.related * most / (question.ideal or 1))
+            for i in range(self.touched_count):
+                doc = self.touched[i]
+                held(to, doc).sums[RELATED] += worth * self.weighed[doc] / (self.weighed[doc] + self.word_norms[doc])
+                self.weighed[doc] = 0
+
+    cdef void _weigh(self, Documents documents, const Relative* relative, const Recipe* recipe) noexcept:
+        """Gather the postings of a related stem in weighed and touched."""
+        cdef uint32_t word = documents.lexicon.stems[relative.stem].first, i, doc
+        cdef const Posting* found
+        cdef float times
+        while word != NONE:
+            found = postings(&documents.lexicon.words[word])
+            for i in range(documents.lexicon.words[word].n):
+                doc = found[i].doc
+                times = relative.share * (
+                    found[i].lead + recipe.caption * <float>found[i].caption + recipe.body * <float>found[i].body)
+                if times > 0 and documents.flags[doc] & ALIVE:
+                    self.touched[self.touched_count] = doc
+                    self.touched_count += self.weighed[doc] == 0
+                    self.weighed[doc] += times
+            word = documents.lexicon.words[word].next
 
     cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept:
         """Return the sum of the 4-grams' idf, by which what the column holds is to be divided."""
@@ -392,7 +432,7 @@ cdef class Matching:
 
     cdef int64_t nbytes(self) noexcept:
         return (
-            self.counts_capacity * 8 + self.touched_capacity * 4 + self.tally_capacity * 4
+            self.counts_capacity * 8 + self.touched_capacity * 4 + (self.tally_capacity + self.weighed_capacity) * 4
             + self.word_norm_capacity * 4 + self.gram_norm_capacity * 4 + self.session_capacity * 4
             + self.touched_sessions_capacity * 4 + self.session_scores_capacity * 8
             + self.stem_capacity * 4 + self.value_capacity * 8
@@ -436,65 +476,3 @@ cdef void score(Matching matching, const Recipe* recipe, float worth, const Shee
             times += caption * <float>(count >> CAPTION_SHIFT & FIELD_MASK) + body * <float>(count >> BODY_SHIFT)
         if times > 0:
             held(to, doc).sums[column] += worth * times / (times + matching.word_norms[doc])
-
-
-cdef int best_documents(Documents documents, const Sheet* to, double grams, int wanted, uint32_t* best,
-                        double* weight) noexcept:
-    """Find the best documents by words and 4-grams and the share of each in their sum; return how many."""
-    cdef Py_ssize_t doc, number
-    cdef const Cell* cell
-    cdef double score, total = 0
-    cdef float share = <float>grams, least = 0  # most documents are told from the best by this one comparison
-    cdef int count = 0, i
-    if wanted < 1:
-        return 0
-    doc = marked(to, 0, documents.n)
-    while doc < documents.n:
-        cell = &to.cells[doc]
-        number, doc = doc, marked(to, doc + 1, documents.n)
-        if cell.sums[WORDS] + share * cell.sums[GRAMS] <= least:
-            continue
-        score = cell.sums[WORDS] + grams * cell.sums[GRAMS]
-        if count == wanted and score <= weight[count - 1] + NEAR:
-            continue
-        i = count if count < wanted else wanted - 1
-        while i > 0 and score > weight[i - 1] + NEAR:
-            weight[i] = weight[i - 1]
-            best[i] = best[i - 1]
-            i -= 1
-        weight[i] = score
-        best[i] = <uint32_t>number
-        count = min(count + 1, wanted)
-        if count == wanted:
-            least = <float>weight[count - 1]
-    for i in range(count):
-        total += weight[i]
-    for i in range(count):
-        weight[i] /= total
-    return count
-
-
-cdef int most_typical(Lexicon lexicon, const uint32_t* stems, const double* values, int found, int wanted,
-                      uint32_t* chosen, double* value) except -1:
-    """Choose the stems with the highest values, in the order of the alphabet where these are equal."""
-    cdef int count = 0, k, i
-    if wanted < 1:
-        return 0
-    for k in range(found):
-        if count == wanted and not ahead(lexicon, values[k], stems[k], value[count - 1], chosen[count - 1]):
-            continue
-        i = count if count < wanted else wanted - 1
-        while i > 0 and ahead(lexicon, values[k], stems[k], value[i - 1], chosen[i - 1]):
-            value[i] = value[i - 1]
-            chosen[i] = chosen[i - 1]
-            i -= 1
-        value[i] = values[k]
-        chosen[i] = stems[k]
-        count = min(count + 1, wanted)
-    return count
-
-
-cdef inline bint ahead(Lexicon lexicon, double value, uint32_t stem, double other, uint32_t beside) except -1:
-    if abs(value - other) > NEAR * max(value, other):
-        return value > other
-    return lexicon.stem_text(stem) < lexicon.stem_text(beside)

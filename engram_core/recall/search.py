@@ -58,14 +58,18 @@ class Hit:
 
     def count(self) -> int:
         """Return what the text costs."""
-        line = f"[{self.value.get('ts', '')[:10]}] {self.value.get('name', self.value.get('role', ''))}: {self.text}"
-        wide = 0 if line.isascii() else len(_WIDE.findall(line))
-        return max(self._count(self.text), wide + (len(line) - wide + 3) // 4)
+        return max(self._count(self.text), coarse(self._head() + self.text))
 
     def cut(self) -> None:
         """Leave of a long text the sentences that matter; one that cannot be cut costs what it has."""
-        self.text = quote_sentences(self.text, self.scores.matched(self.doc), HIT_TOKENS, self._count)
+        room = HIT_TOKENS - coarse(self._head())
+        self.text = quote_sentences(self.text, self.scores.matched(self.doc), room,
+                                    lambda part: max(self._count(part), coarse(part)))
         self.cost = max(HIT_TOKENS, self.count())
+
+    def _head(self) -> str:
+        """Return what a reader sees before the text."""
+        return f"[{self.value.get('ts', '')[:10]}] {self.value.get('name', self.value.get('role', ''))}: "
 
     def _count(self, text: str) -> int:
         return tokens.get(self.index.tokenizer_name).count(text)
@@ -80,6 +84,12 @@ class Hit:
         return {"id": self.id, "kind": self.kind, "score": round(self.worth, 6), "parts": parts,
                 "matched": self.scores.matched(self.doc), "tokens": self.cost, "text": self.text,
                 **({"ts": self.value["ts"]} if "ts" in self.value else {})}
+
+
+def coarse(text: str) -> int:
+    """Return tokens by the rule of thumb."""
+    wide = 0 if text.isascii() else len(_WIDE.findall(text))
+    return wide + (len(text) - wide + 3) // 4
 
 
 def search(scope: Scope, query: str, *, kinds: list[str], limit: int | None, max_tokens: int | None, policy: Policy,
