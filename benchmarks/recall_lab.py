@@ -100,9 +100,15 @@ def measure(memories: list[dict[str, Any]], budgets: tuple[int, ...], tries: lis
 
 def _ids(engine: Any, question: dict[str, Any], budget: int, weights: dict[str, float]) -> list[str]:
     params = {"scope": SCOPE, "query": question["text"], "now": question["now"] + "Z", "max_tokens": budget}
-    if weights:
-        params["policy"] = {"recipe": weights}
+    use(engine, weights)
     return [hit["id"] for hit in json.loads(engine.read("search", params))["hits"]]
+
+
+def use(engine: Any, weights: dict[str, float]) -> None:
+    """Let the engine rank with some weights, in the policy it has loaded."""
+    recipe = engine.policies.load(engine.settings.get("packet.policy"), {}).recipe
+    recipe.clear()
+    recipe.update(weights)
 
 
 def interval(values: list[float]) -> tuple[float, float]:
