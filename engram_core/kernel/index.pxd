@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t, uint64_t
 
 from engram_core.kernel.documents cimport Documents
-from engram_core.kernel.matching cimport Columns, Matching, Scales
+from engram_core.kernel.matching cimport Cell, Matching, Scales, Sheet
 from engram_core.kernel.question cimport Names, Question
 from engram_core.kernel.recipe cimport Recipe
 
@@ -15,7 +15,7 @@ cdef class Scores:
     cdef float* data  # by document, what score() returns
     cdef readonly Py_ssize_t n
     cdef readonly bint empty
-    cdef Columns columns
+    cdef Sheet sheet
     cdef void* block  # that holds them
     cdef size_t block_size
     cdef float* sessions
@@ -35,7 +35,9 @@ cdef class Scores:
     cdef int _room(self) except -1
     cdef int _combine(self) except -1
     cdef void _bases(self) noexcept
+    cdef void _spread(self) noexcept
     cdef void _contexts(self) noexcept
+    cdef const Cell* _cell(self, Py_ssize_t doc) noexcept
     cdef void _mentions(self) noexcept
     cdef void _scores(self) noexcept
     cdef bint _wanted(self, Py_ssize_t doc, int cue) noexcept

@@ -7,7 +7,7 @@ over arrays that hold a few bytes per document.
 
 The score of a turn in a dialogue, with the weights of RECIPE:
 
-    base    = (words + grams + pairs + feedback) x assistant factor + speaker
+    base    = (words + related + grams + pairs + feedback) x assistant factor + speaker
     context = base + shares of the base of the two turns before and after, across changes of speaker
     score   = context + session + time + mentions + when + number - question + instruction + coverage
 
@@ -16,14 +16,15 @@ index is used by one thread at a time; Scores stay valid until the index changes
 """
 
 from cpython.buffer cimport PyBUF_WRITABLE
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 from engram_core.kernel.documents cimport (
-    ALIVE, ASSISTANT, DIALOGUE, HAS_NUMBER, HAS_TIME, INSTRUCTION, NO_DAY, QUESTION, TALK, Link,
+    ALIVE, ASSISTANT, DIALOGUE, EXTRA, HAS_NUMBER, HAS_TIME, INSTRUCTION, NO_DAY, QUESTION, TALK, Link, Listing,
 )
 from engram_core.kernel.growable cimport NONE
+from engram_core.kernel.matching cimport BESIDE, FEEDBACK, GRAMS, HELD, PAIRS, RELATED, WORDS, Cell, Sheet, held, marked
 from engram_core.kernel.recipe cimport read_recipe
 
 from engram_core.kernel.recipe import RECIPE
@@ -32,6 +33,9 @@ cdef extern from *:
     int lowest_bit "__builtin_ctzll"(uint64_t mask) noexcept nogil
 
 __all__ = ["RECIPE", "Scores", "TextIndex"]
+
+cdef Cell nothing
+memset(&nothing, 0, sizeof(Cell))
 
 
 cdef class TextIndex:
@@ -70,7 +74,8 @@ cdef class TextIndex:
         read_recipe(weights, &scores.recipe)
         scores.index = self
         scores.documents = self.documents
-        scores.question = Question(self.documents, self.names, text, list(keywords), scores.recipe.question_word)
+        scores.question = Question(self.documents, self.names, text, list(keywords), scores.recipe.question_word,
+                                   scores.recipe.related_documents if scores.recipe.related else -1)
         spans = [(int(first), int(last)) for first, last in intervals]
         scores.spans = <Span*>calloc(len(spans) + 1, sizeof(Span))
         if scores.spans == NULL:
@@ -79,7 +84,7 @@ cdef class TextIndex:
             scores.spans[i] = Span(first, last)
         scores.span_count = len(spans)
         scores._room()
-        self.matching.match(self.documents, scores.question, &scores.recipe, &scores.columns, scores.sessions,
+        self.matching.match(self.documents, scores.question, &scores.recipe, &scores.sheet, scores.sessions,
                             &scores.scales, scores.stems)
         scores._combine()
         return scores
@@ -153,37 +158,52 @@ cdef class Scores:
         cdef dict parts = {}
         cdef double factor = 1
         cdef const Recipe* recipe = &self.recipe
-        cdef const Columns* columns
+        cdef const Cell* cell
         if not self._known(doc):
             return parts
         flags = self.documents.flags[doc]
         if self.chat and flags & ASSISTANT:
             factor = self.asked
-        columns = &self.columns
-        parts["bm25"] = factor * columns.words[doc]
-        parts["grams"] = factor * self.scales.grams * columns.grams[doc]
-        parts["pairs"] = factor * self.scales.pairs * columns.pairs[doc]
-        parts["feedback"] = factor * recipe.feedback * columns.feedback[doc]
-        parts["speaker"] = columns.base[doc] - sum(parts.values())
-        parts["neighbours"] = <double>columns.context[doc] - columns.base[doc]
+        cell = self._cell(doc)
+        parts["bm25"] = factor * cell.sums[WORDS]
+        parts["related"] = factor * cell.sums[RELATED]
+        parts["grams"] = factor * self.scales.grams * cell.sums[GRAMS]
+        parts["pairs"] = factor * self.scales.pairs * cell.sums[PAIRS]
+        parts["feedback"] = factor * recipe.feedback * cell.sums[FEEDBACK]
+        parts["speaker"] = cell.base - sum(parts.values())
+        parts["neighbours"] = <double>cell.context - cell.base
         parts["session"] = session_part(self, doc)
         parts["time"] = recipe.time * self._time(doc)
         parts["mentions"] = recipe.mentions if self._mentioned(doc) else 0.0
         parts["when"] = recipe.when if self._wanted(doc, HAS_TIME) else 0.0
         parts["number"] = recipe.number if self._wanted(doc, HAS_NUMBER) else 0.0
         parts["question"] = -recipe.question if flags & QUESTION else 0.0
-        parts["instruction"] = recipe.instruction * (0.15 + columns.words[doc]) if flags & INSTRUCTION else 0.0
+        parts["instruction"] = recipe.instruction * (0.15 + cell.sums[WORDS]) if flags & INSTRUCTION else 0.0
         parts["coverage"] = recipe.coverage * self._coverage(mask_around(self, doc))
         return {name: value for name, value in parts.items() if abs(value) > 1e-7}
 
     def matched(self, Py_ssize_t doc) -> list:
-        """Return the question's words, as typed, that the document or a neighbour in its dialogue holds."""
+        """Return the question's words, as typed, that the document or a neighbour in its dialogue holds.
+
+        Stems of the document that are related to words of the question follow them.
+        """
         cdef uint64_t mask
         cdef int t
+        cdef Listing* listing
+        cdef uint32_t i
+        cdef set held_stems
+        cdef list found
         if not self._known(doc):
             return []
         mask = mask_around(self, doc)
-        return [self.question.typed[t] for t in range(self.question.term_count) if mask >> t & 1]
+        found = [self.question.typed[t] for t in range(self.question.term_count) if mask >> t & 1]
+        if self._cell(doc).sums[RELATED]:
+            listing = &self.documents.listings[doc]
+            held_stems = {self.documents.lexicon.words[listing.words[i] & ~EXTRA].stem for i in range(listing.n)}
+            found += {self.documents.lexicon.stem_text(self.question.related[t].stem): None
+                      for t in range(self.question.related_count)
+                      if self.question.related[t].stem in held_stems}
+        return found
 
     @property
     def expanded(self) -> list:
@@ -213,31 +233,27 @@ cdef class Scores:
         return False
 
     cdef int _room(self) except -1:
-        """Take zeroed memory for the columns, that of the scores before if it is large enough."""
-        cdef size_t column
+        """Take memory for the sheet, that of the scores before if it is large enough."""
+        cdef size_t column, marks
         self.n = self.documents.n
         self.stems = []
         column = (self.n + 2) // 2 * 8
-        self.block_size = 9 * column + (self.documents.session_count + 1) * sizeof(float)
+        marks = (self.n + 15) // 8 * 8
+        self.block_size = (self.n + 1) * sizeof(Cell) + column + marks + (
+            self.documents.session_count + 1) * sizeof(float)
         if self.index.spare_size >= self.block_size:
             self.block, self.index.spare = self.index.spare, NULL
             self.block_size, self.index.spare_size = self.index.spare_size, 0
-            memset(self.block, 0, 6 * column)
         else:
             self.block_size += self.block_size >> 3
-            self.block = calloc(1, self.block_size)
+            self.block = malloc(self.block_size)
         if self.block == NULL:
             raise MemoryError()
-        self.columns.mask = <uint64_t*>self.block
-        self.columns.words = <float*>(<char*>self.block + 2 * column)
-        self.columns.grams = <float*>(<char*>self.block + 3 * column)
-        self.columns.pairs = <float*>(<char*>self.block + 4 * column)
-        self.columns.feedback = <float*>(<char*>self.block + 5 * column)
-        self.columns.base = <float*>(<char*>self.block + 6 * column)
-        self.columns.context = <float*>(<char*>self.block + 7 * column)
-        self.columns.score = <float*>(<char*>self.block + 8 * column)
-        self.data = self.columns.score
-        self.sessions = <float*>(<char*>self.block + 9 * column) + 1
+        self.sheet.cells = <Cell*>self.block
+        self.data = <float*>(self.sheet.cells + self.n + 1)
+        self.sheet.marks = <uint8_t*>self.data + column
+        memset(self.sheet.marks, 0, marks)
+        self.sessions = <float*>(self.sheet.marks + marks) + 1
         (self.sessions - 1)[0] = 0  # what is no turn belongs to session -1
         return 0
 
@@ -251,6 +267,7 @@ cdef class Scores:
             if self.question.terms[t].stem != NONE:
                 self.empty = False
         self._bases()
+        self._spread()
         self._contexts()
         self._scores()
         if self.span_count:
@@ -259,24 +276,42 @@ cdef class Scores:
 
     cdef void _bases(self) noexcept:
         cdef Documents documents = self.documents
-        cdef const uint16_t* flags = documents.flags
-        cdef const Columns* columns = &self.columns
         cdef float grams = <float>self.scales.grams, pairs = <float>self.scales.pairs
         cdef float feedback = self.recipe.feedback, asked = <float>self.asked, base
         cdef int32_t speaker = self.question.speaker
-        cdef Py_ssize_t doc
-        for doc in range(self.n):
-            columns.base[doc] = columns.words[doc] + grams * columns.grams[doc] + pairs * columns.pairs[doc] + \
-                feedback * columns.feedback[doc]
-        if self.chat:
-            for doc in range(self.n):
-                if flags[doc] & ASSISTANT:
-                    columns.base[doc] *= asked
-        if speaker >= 0:
-            for doc in range(self.n):
-                if documents.speaker[doc] == speaker:
-                    base = columns.base[doc]
-                    columns.base[doc] += self.recipe.speaker * min(<float>1, 4 * base)
+        cdef Py_ssize_t doc = marked(&self.sheet, 0, self.n)
+        cdef Cell* cell
+        while doc < self.n:
+            cell = &self.sheet.cells[doc]
+            base = cell.sums[WORDS] + cell.sums[RELATED] + grams * cell.sums[GRAMS] + pairs * cell.sums[PAIRS] + feedback * cell.sums[FEEDBACK]
+            if self.chat and documents.flags[doc] & ASSISTANT:
+                base *= asked
+            if speaker >= 0 and documents.speaker[doc] == speaker:
+                base += self.recipe.speaker * min(<float>1, 4 * base)
+            cell.base = base
+            doc = marked(&self.sheet, doc + 1, self.n)
+
+    cdef void _spread(self) noexcept:
+        """Mark the turns that receive something from those that hold words of the question."""
+        cdef const uint16_t* flags = self.documents.flags
+        cdef const Link* links = self.documents.links
+        cdef const Sheet* sheet = &self.sheet
+        cdef Py_ssize_t doc = marked(sheet, 0, self.n)
+        cdef int32_t other
+        while doc < self.n:
+            if sheet.marks[doc] == HELD:
+                other = links[doc].before
+                if flags[doc] & TALK:
+                    near(sheet, other)
+                    if flags[other] & TALK:
+                        near(sheet, links[other].before)
+                other = links[doc].after
+                if other >= 0 and flags[other] & TALK:
+                    near(sheet, other)
+                    other = links[other].after
+                    if other >= 0 and flags[other] & TALK:
+                        near(sheet, other)
+            doc = marked(sheet, doc + 1, self.n)
 
     cdef void _contexts(self) noexcept:
         """Give every turn its share of the turns around it, as far as speakers take turns."""
@@ -284,51 +319,61 @@ cdef class Scores:
         cdef const Recipe* recipe = &self.recipe
         cdef const uint16_t* flags = documents.flags
         cdef const Link* links = documents.links
-        cdef const float* base = self.columns.base
-        cdef Py_ssize_t doc
+        cdef Py_ssize_t doc = marked(&self.sheet, 0, self.n)
         cdef int32_t other
         cdef float near
-        for doc in range(self.n):
+        while doc < self.n:
             near = 0
             if flags[doc] & TALK:
                 other = links[doc].before
-                near = recipe.previous * base[other]
+                near = recipe.previous * self._cell(other).base
                 if flags[other] & TALK:
-                    near += recipe.second_previous * base[links[other].before]
+                    near += recipe.second_previous * self._cell(links[other].before).base
             other = links[doc].after
             if other >= 0 and flags[other] & TALK:
-                near += recipe.next * base[other]
+                near += recipe.next * self._cell(other).base
                 other = links[other].after
                 if other >= 0 and flags[other] & TALK:
-                    near += recipe.second_next * base[other]
+                    near += recipe.second_next * self._cell(other).base
             if documents.cost[doc] > recipe.long_turn_tokens:
                 near *= recipe.long_turn
-            self.columns.context[doc] = base[doc] + near
+            self.sheet.cells[doc].context = self.sheet.cells[doc].base + near
+            doc = marked(&self.sheet, doc + 1, self.n)
+
+    cdef inline const Cell* _cell(self, Py_ssize_t doc) noexcept:
+        return &self.sheet.cells[doc] if self.sheet.marks[doc] else &nothing
 
     cdef void _scores(self) noexcept:
         cdef const uint16_t* flags = self.documents.flags
+        cdef const int32_t* session = self.documents.session
         cdef const Recipe* recipe = &self.recipe
         cdef Py_ssize_t doc
         cdef double score
         cdef uint64_t mask
         cdef uint16_t cues = QUESTION | INSTRUCTION, found
+        cdef float apart = recipe.session * <float>0.2
         if self.question.asks_when and not self.span_count:
             cues |= HAS_TIME
         if self.question.asks_number:
             cues |= HAS_NUMBER
         for doc in range(self.n):
-            if not flags[doc] & ALIVE:
+            found = flags[doc]
+            if not found & ALIVE:
                 self.data[doc] = 0
                 continue
-            score = self.columns.context[doc] + session_part(self, doc)
+            found &= cues
+            mask = 0
+            if self.sheet.marks[doc]:
+                score = self.sheet.cells[doc].context + session_part(self, doc)
+                mask = mask_around(self, doc)
+            else:
+                score = apart * self.sessions[session[doc]]
             if self.span_count:
                 score += recipe.time * self._time(doc)
-            found = flags[doc] & cues
             if found:
                 score += (recipe.when if found & HAS_TIME else 0) + (recipe.number if found & HAS_NUMBER else 0)
                 score -= recipe.question if found & QUESTION else 0
-                score += recipe.instruction * (0.15 + self.columns.words[doc]) if found & INSTRUCTION else 0
-            mask = mask_around(self, doc)
+                score += recipe.instruction * (0.15 + self._cell(doc).sums[WORDS]) if found & INSTRUCTION else 0
             if mask:
                 score += recipe.coverage * self._coverage(mask)
             self.data[doc] = <float>score
@@ -369,8 +414,14 @@ cdef class Scores:
             last = doc
 
 
+cdef inline void near(const Sheet* sheet, Py_ssize_t doc) noexcept:
+    if not sheet.marks[doc]:
+        held(sheet, doc)
+        sheet.marks[doc] = BESIDE
+
+
 cdef inline float session_part(Scores scores, Py_ssize_t doc) noexcept:
-    cdef float context = scores.columns.context[doc]
+    cdef float context = scores._cell(doc).context
     return scores.recipe.session * scores.sessions[scores.documents.session[doc]] * (
         <float>0.2 + min(<float>1, 4 * context))
 
@@ -379,9 +430,9 @@ cdef inline uint64_t mask_around(Scores scores, Py_ssize_t doc) noexcept:
     """Return which terms the document or a neighbour holds."""
     cdef const uint16_t* flags = scores.documents.flags
     cdef const Link* link = &scores.documents.links[doc]
-    cdef uint64_t mask = scores.columns.mask[doc]
+    cdef uint64_t mask = scores._cell(doc).mask
     if flags[doc] & TALK:
-        mask |= scores.columns.mask[link.before]
+        mask |= scores._cell(link.before).mask
     if 0 <= link.after < scores.n and flags[link.after] & TALK:
-        mask |= scores.columns.mask[link.after]
+        mask |= scores._cell(link.after).mask
     return mask

@@ -1,19 +1,49 @@
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from engram_core.kernel.documents cimport Documents
-from engram_core.kernel.lexicon cimport Word
-from engram_core.kernel.question cimport Question
+from engram_core.kernel.lexicon cimport Gram, Word
+from engram_core.kernel.question cimport Question, Relative
 from engram_core.kernel.recipe cimport Recipe
 
-cdef struct Columns:  # what each document has of a question; the first five are filled by matching
-    float* words
-    float* grams
-    float* pairs
-    float* feedback
-    uint64_t* mask  # the question's terms it holds
-    float* base  # all that with the assistant factor and the speaker
-    float* context  # and with the neighbours
-    float* score
+cdef enum:  # columns
+    WORDS = 0
+    GRAMS = 1
+    PAIRS = 2
+    FEEDBACK = 3
+    RELATED = 4
+
+cdef enum Mark:
+    HELD = 1  # it has words of the question
+    BESIDE = 2  # a turn next to it has
+
+cdef struct Cell:  # what a document has of a question; all but the last two are filled by matching
+    uint64_t mask  # the question's terms it holds
+    float[5] sums  # by column
+    float base  # all that with the assistant factor and the speaker
+    float context  # and with the neighbours
+
+cdef struct Sheet:  # of all documents; a cell holds nothing before its document is marked
+    uint8_t* marks
+    Cell* cells
+
+cdef inline Cell* held(const Sheet* sheet, Py_ssize_t doc) noexcept nogil:
+    """Return the document's cell, made ready when this is the first that is told of it."""
+    if not sheet.marks[doc]:
+        sheet.marks[doc] = HELD
+        memset(&sheet.cells[doc], 0, sizeof(Cell))
+    return &sheet.cells[doc]
+
+cdef inline Py_ssize_t marked(const Sheet* sheet, Py_ssize_t doc, Py_ssize_t n) noexcept nogil:
+    """Return the next document with a mark, this one or a later one, n when there is none."""
+    while doc < n:
+        if not doc & 7 and not (<const uint64_t*>(sheet.marks + doc))[0]:  # the marks end in whole eights
+            doc += 8
+        elif sheet.marks[doc]:
+            return doc
+        else:
+            doc += 1
+    return n
 
 cdef struct Scales:  # what the raw sums are multiplied by
     double grams
@@ -22,17 +52,20 @@ cdef struct Scales:  # what the raw sums are multiplied by
 cdef class Matching:
     cdef uint64_t* counts  # by document; all zero between the steps
     cdef uint32_t* tally  # the same for 4-grams
+    cdef float* weighed  # the same for related words
     cdef float* word_norms  # what a document pays for its length, by document
     cdef float* gram_norms
     cdef int64_t norms_version  # of the documents, and the weights, that the norms are for
     cdef float[4] norms_kind
     cdef uint32_t* touched  # documents with a count
     cdef Py_ssize_t touched_count
+    cdef Py_ssize_t session_touched
     cdef uint32_t* session_counts
     cdef uint32_t* touched_sessions
     cdef double* session_scores
     cdef Py_ssize_t counts_capacity
     cdef Py_ssize_t tally_capacity
+    cdef Py_ssize_t weighed_capacity
     cdef Py_ssize_t word_norm_capacity
     cdef Py_ssize_t gram_norm_capacity
     cdef Py_ssize_t touched_capacity
@@ -44,20 +77,26 @@ cdef class Matching:
     cdef Py_ssize_t stem_capacity
     cdef Py_ssize_t value_capacity
 
-    cdef int match(self, Documents documents, Question question, const Recipe* recipe, const Columns* to,
+    cdef int match(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to,
                    float* sessions, Scales* scales, list expanded) except -1
     cdef int64_t nbytes(self) noexcept
 
     cdef int _room(self, Documents documents) except -1
     cdef void _norms(self, Documents documents, const Recipe* recipe) noexcept
-    cdef int _words(self, Documents documents, Question question, const Recipe* recipe, const Columns* to,
+    cdef int _words(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to,
                     float* sessions) except -1
     cdef void _sessions(self, Documents documents, const Recipe* recipe, double weight) noexcept
-    cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, const Columns* to) noexcept
-    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, const Columns* to) noexcept
+    cdef bint _common(self, Documents documents, const Gram* gram) noexcept
+    cdef void _related(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept
+    cdef void _weigh(self, Documents documents, const Relative* relative, const Recipe* recipe) noexcept
+    cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept
+    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept
     cdef void _neighbours(self, Documents documents, const Word* word, uint32_t first, uint32_t second,
-                          uint64_t both, const Columns* to) noexcept
-    cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, const Columns* to,
+                          uint64_t both, const Sheet* to) noexcept
+    cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to,
                        double grams, list expanded) except -1
     cdef int _typical(self, Documents documents, const uint32_t* best, const double* weight, int count) except -1
     cdef void _collect(self, Documents documents, uint32_t stem) noexcept
+    cdef void _alone(self, Documents documents, const Word* word, const Recipe* recipe, const Sheet* to, int column,
+                     float worth, uint64_t bit, bint sessions) noexcept
+    cdef void _count_session(self, Documents documents, uint32_t doc, uint32_t count) noexcept

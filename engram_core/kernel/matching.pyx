@@ -13,19 +13,18 @@ from libc.string cimport memcmp, memcpy, memset
 from engram_core.kernel.documents cimport ALIVE, EXTRA, Lengths, Listing
 from engram_core.kernel.growable cimport NONE, reserve
 from engram_core.kernel.lexicon cimport Gram, Lexicon, Posting, Stem, postings
-from engram_core.kernel.question cimport Term
+from engram_core.kernel.question cimport Relative, Term
+from engram_core.kernel.ranking cimport best_documents, most_typical
 
 cdef enum:
     MOST_BEST = 16
     MOST_EXPANDED = 64
     # A document's counts of one stem lie in one number, so that adding needs no unpacking.
+    COMMON_PLACES = 4000  # a 4-gram in more places is not read if these are also more than
+    COMMON_PART = 8  # one for so many documents
     CAPTION_SHIFT = 20
     BODY_SHIFT = 40
     FIELD_MASK = (1 << 20) - 1
-
-# Less than this is no difference: sums of the same parts differ by that much with the order of additions.
-cdef double NEAR = 1e-6
-
 
 cdef inline double idf(double documents, double holding) noexcept nogil:
     return log(1 + (documents - holding + 0.5) / (holding + 0.5))
@@ -37,6 +36,7 @@ cdef class Matching:
     def __dealloc__(self):
         free(self.counts)
         free(self.tally)
+        free(self.weighed)
         free(self.word_norms)
         free(self.gram_norms)
         free(self.touched)
@@ -53,6 +53,9 @@ cdef class Matching:
         before = self.tally_capacity
         reserve(<void**>&self.tally, &self.tally_capacity, documents.n, sizeof(uint32_t))
         memset(self.tally + before, 0, (self.tally_capacity - before) * sizeof(uint32_t))
+        before = self.weighed_capacity
+        reserve(<void**>&self.weighed, &self.weighed_capacity, documents.n, sizeof(float))
+        memset(self.weighed + before, 0, (self.weighed_capacity - before) * sizeof(float))
         reserve(<void**>&self.word_norms, &self.word_norm_capacity, documents.n, sizeof(float))
         reserve(<void**>&self.gram_norms, &self.gram_norm_capacity, documents.n, sizeof(float))
         reserve(<void**>&self.touched, &self.touched_capacity, documents.n + 1, sizeof(uint32_t))
@@ -65,18 +68,20 @@ cdef class Matching:
         memset(self.session_scores, 0, documents.session_count * sizeof(double))
         return 0
 
-    cdef int match(self, Documents documents, Question question, const Recipe* recipe, const Columns* to,
+    cdef int match(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to,
                    float* sessions, Scales* scales, list expanded) except -1:
-        """Fill the columns (zeroed by the caller) and sessions; name the stems feedback added in expanded."""
+        """Fill the sheet (its marks zeroed by the caller) and sessions; name the stems feedback added in expanded."""
         cdef double total
         self._room(documents)
         self._norms(documents, recipe)
         self._words(documents, question, recipe, to, sessions)
+        if question.related_count:
+            self._related(documents, question, recipe, to)
         total = self._grams(documents, question, recipe, to) if recipe.grams else 0
         scales.grams = recipe.grams / total if total else 0
         total = self._pairs(documents, question, recipe, to) if recipe.pairs else 0
         scales.pairs = recipe.pairs / total if total else 0
-        if recipe.feedback:
+        if recipe.feedback and len(documents.speakers) != 1:  # one person's notes have no words in common but theirs
             self._feedback(documents, question, recipe, to, scales.grams, expanded)
         return 0
 
@@ -118,13 +123,16 @@ cdef class Matching:
             word = lexicon.words[word].next
         self.touched_count = touched
 
-    cdef int _words(self, Documents documents, Question question, const Recipe* recipe, const Columns* to,
+    cdef int _words(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to,
                     float* sessions) except -1:
         cdef double live = documents.live, ideal = 0, most = 0
         cdef int t
         cdef Py_ssize_t i
         cdef Term* term
+        cdef const Word* word
         cdef uint32_t holding
+        cdef uint64_t count
+        cdef float share
         for t in range(question.term_count):
             term = &question.terms[t]
             holding = 0 if term.stem == NONE else documents.lexicon.stems[term.stem].documents
@@ -136,13 +144,24 @@ cdef class Matching:
             term = &question.terms[t]
             if term.stem == NONE:
                 continue
-            self._collect(documents, term.stem)
-            for i in range(self.touched_count):
-                to.mask[self.touched[i]] |= <uint64_t>1 << t
-            score(self, recipe, <float>(term.worth / (ideal or 1)), to.words)
-            if term.weight:
+            word = &documents.lexicon.words[documents.lexicon.stems[term.stem].first]
+            share = <float>(term.worth / (ideal or 1))
+            self.session_touched = 0
+            if word.next == NONE:
+                self._alone(documents, word, recipe, to, WORDS, share, <uint64_t>1 << t, term.weight > 0)
+            else:
+                self._collect(documents, term.stem)
+                for i in range(self.touched_count):
+                    held(to, self.touched[i]).mask |= <uint64_t>1 << t
+                score(self, recipe, share, to, WORDS)
+                if term.weight:
+                    for i in range(self.touched_count):
+                        count = self.counts[self.touched[i]]
+                        self._count_session(documents, self.touched[i], <uint32_t>(
+                            (count & FIELD_MASK) + (count >> CAPTION_SHIFT & FIELD_MASK) + (count >> BODY_SHIFT)))
+                clear(self)
+            if self.session_touched:
                 self._sessions(documents, recipe, term.weight)
-            clear(self)
         for t in range(documents.session_count):
             most = max(most, self.session_scores[t])
         for t in range(documents.session_count):
@@ -150,32 +169,87 @@ cdef class Matching:
         question.ideal = ideal
         return 0
 
+    cdef void _alone(self, Documents documents, const Word* word, const Recipe* recipe, const Sheet* to, int column,
+                     float worth, uint64_t bit, bint sessions) noexcept:
+        """Score a stem that is written one way only, straight from its postings: every document has one at most."""
+        cdef const Posting* found = postings(word)
+        cdef float times, body = recipe.body, caption = recipe.caption
+        cdef bint all_live = documents.live == documents.n
+        cdef uint32_t i, doc
+        cdef Cell* cell
+        for i in range(word.n):
+            doc = found[i].doc
+            if not all_live and not documents.flags[doc] & ALIVE:
+                continue
+            cell = held(to, doc)
+            cell.mask |= bit
+            times = found[i].lead
+            if found[i].body or found[i].caption:
+                times += caption * <float>found[i].caption + body * <float>found[i].body
+            if times > 0:
+                cell.sums[column] += worth * times / (times + self.word_norms[doc])
+            if sessions:
+                self._count_session(documents, doc, <uint32_t>found[i].lead + found[i].caption + found[i].body)
+
+    cdef void _count_session(self, Documents documents, uint32_t doc, uint32_t count) noexcept:
+        cdef int32_t session = documents.session[doc]
+        if session >= 0:
+            self.touched_sessions[self.session_touched] = session
+            self.session_touched += self.session_counts[session] == 0
+            self.session_counts[session] += count
+
     cdef void _sessions(self, Documents documents, const Recipe* recipe, double weight) noexcept:
         """Add a term's part to the sessions' BM25, from the counts of their turns."""
-        cdef Py_ssize_t i, touched = 0
-        cdef uint64_t count
+        cdef Py_ssize_t i
         cdef int32_t session
         cdef uint32_t total
         cdef double worth, rest = recipe.k1 * (1 - recipe.session_b), share
-        for i in range(self.touched_count):
-            session = documents.session[self.touched[i]]
-            if session >= 0:
-                count = self.counts[self.touched[i]]
-                self.touched_sessions[touched] = session
-                touched += self.session_counts[session] == 0
-                self.session_counts[session] += <uint32_t>(
-                    (count & FIELD_MASK) + (count >> CAPTION_SHIFT & FIELD_MASK) + (count >> BODY_SHIFT))
-        if not touched:
-            return
         share = recipe.k1 * recipe.session_b * documents.live_sessions / max(documents.session_total, 1)
-        worth = weight * idf(documents.live_sessions, touched)
-        for i in range(touched):
+        worth = weight * idf(documents.live_sessions, self.session_touched)
+        for i in range(self.session_touched):
             session = self.touched_sessions[i]
             total = self.session_counts[session]
             self.session_counts[session] = 0
             self.session_scores[session] += worth * total / (total + rest + share * documents.sessions[session].length)
 
-    cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, const Columns* to) noexcept:
+    cdef void _related(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept:
+        """Score the words related to the terms that hardly any document holds, all those of a term as one word."""
+        cdef int r = 0, t
+        cdef Py_ssize_t i
+        cdef uint32_t doc
+        cdef float worth
+        cdef double most
+        while r < question.related_count:
+            t = question.related[r].term
+            self.touched_count = 0
+            while r < question.related_count and question.related[r].term == t:
+                self._weigh(documents, &question.related[r], recipe)
+                r += 1
+            most = min(question.terms[t].worth, question.terms[t].weight * idf(documents.live, self.touched_count))
+            worth = <float>(recipe.related * most / (question.ideal or 1))
+            for i in range(self.touched_count):
+                doc = self.touched[i]
+                held(to, doc).sums[RELATED] += worth * self.weighed[doc] / (self.weighed[doc] + self.word_norms[doc])
+                self.weighed[doc] = 0
+
+    cdef void _weigh(self, Documents documents, const Relative* relative, const Recipe* recipe) noexcept:
+        """Gather the postings of a related stem in weighed and touched."""
+        cdef uint32_t word = documents.lexicon.stems[relative.stem].first, i, doc
+        cdef const Posting* found
+        cdef float times
+        while word != NONE:
+            found = postings(&documents.lexicon.words[word])
+            for i in range(documents.lexicon.words[word].n):
+                doc = found[i].doc
+                times = relative.share * (
+                    found[i].lead + recipe.caption * <float>found[i].caption + recipe.body * <float>found[i].body)
+                if times > 0 and documents.flags[doc] & ALIVE:
+                    self.touched[self.touched_count] = doc
+                    self.touched_count += self.weighed[doc] == 0
+                    self.weighed[doc] += times
+            word = documents.lexicon.words[word].next
+
+    cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept:
         """Return the sum of the 4-grams' idf, by which what the column holds is to be divided."""
         cdef Lexicon lexicon = documents.lexicon
         cdef double total = 0, worth
@@ -191,7 +265,7 @@ cdef class Matching:
         for g in range(question.gram_count):
             gram = &lexicon.grams[question.grams[g]]
             alike = like_grams(lexicon, question, g)
-            if not alike:
+            if not alike or self._common(documents, gram):
                 continue
             touched = 0
             for w in range(gram.n):
@@ -213,10 +287,28 @@ cdef class Matching:
                 doc = self.touched[i]
                 times = <float>tally[doc]
                 tally[doc] = 0
-                to.grams[doc] += share * times / (times + self.gram_norms[doc])
+                held(to, doc).sums[GRAMS] += share * times / (times + self.gram_norms[doc])
         return total
 
-    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, const Columns* to) noexcept:
+    cdef bint _common(self, Documents documents, const Gram* gram) noexcept:
+        """Tell whether the 4-gram stands in so many places that it says nothing and would cost the most."""
+        cdef uint32_t w, i
+        cdef Py_ssize_t places = 0, most = max(<Py_ssize_t>COMMON_PLACES, documents.live // COMMON_PART)
+        cdef const Word* word
+        cdef const Posting* found
+        for w in range(gram.n):
+            word = &documents.lexicon.words[gram.words[w]]
+            if documents.live == documents.n:
+                places += word.n
+            else:
+                found = postings(word)
+                for i in range(word.n):
+                    places += documents.flags[found[i].doc] & ALIVE
+            if places > most:
+                return True
+        return False
+
+    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept:
         """Return the sum of the pairs' idf, by which what the column holds is to be divided."""
         cdef Lexicon lexicon = documents.lexicon
         cdef double total = 0, worth
@@ -243,12 +335,12 @@ cdef class Matching:
             total += worth
             for i in range(self.touched_count):
                 doc = self.touched[i]
-                to.pairs[doc] += <float>(worth * self.counts[doc] / (self.counts[doc] + recipe.k1))
+                to.cells[doc].sums[PAIRS] += <float>(worth * self.counts[doc] / (self.counts[doc] + recipe.k1))
             clear(self)
         return total
 
     cdef void _neighbours(self, Documents documents, const Word* word, uint32_t first, uint32_t second, uint64_t both,
-                          const Columns* to) noexcept:
+                          const Sheet* to) noexcept:
         """Count where first stands right before second in the leads of the documents that hold the word."""
         cdef const Posting* found = postings(word)
         cdef const Word* words = documents.lexicon.words
@@ -256,8 +348,8 @@ cdef class Matching:
         cdef uint32_t i, k, doc, stem, before
         for i in range(word.n):
             doc = found[i].doc
-            # A dead document has no mask; one with a count was met through another word of the stem.
-            if not found[i].lead or to.mask[doc] & both != both or self.counts[doc]:
+            # A dead document has no mark; one with a count was met through another word of the stem.
+            if not found[i].lead or not to.marks[doc] or to.cells[doc].mask & both != both or self.counts[doc]:
                 continue
             listing = &documents.listings[doc]
             before = NONE
@@ -271,7 +363,7 @@ cdef class Matching:
                 self.touched[self.touched_count] = doc
                 self.touched_count += 1
 
-    cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, const Columns* to,
+    cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to,
                        double grams, list expanded) except -1:
         """Add the score of the words typical of the best documents (RM3), the question's own left out."""
         cdef uint32_t[MOST_BEST] best
@@ -280,6 +372,7 @@ cdef class Matching:
         cdef double[MOST_EXPANDED] value
         cdef double total = 0
         cdef int count = 0, found, i
+        cdef const Word* word
         count = best_documents(documents, to, grams, min(<int>recipe.feedback_documents, MOST_BEST), best, weight)
         if not count:
             return 0
@@ -295,9 +388,13 @@ cdef class Matching:
             value[i] *= idf(documents.live, documents.lexicon.stems[chosen[i]].documents)
             total += value[i]
         for i in range(count):
-            self._collect(documents, chosen[i])
-            score(self, recipe, <float>(value[i] / total), to.feedback)
-            clear(self)
+            word = &documents.lexicon.words[documents.lexicon.stems[chosen[i]].first]
+            if word.next == NONE:
+                self._alone(documents, word, recipe, to, FEEDBACK, <float>(value[i] / total), 0, False)
+            else:
+                self._collect(documents, chosen[i])
+                score(self, recipe, <float>(value[i] / total), to, FEEDBACK)
+                clear(self)
             expanded.append(chosen[i])
         return 0
 
@@ -335,7 +432,7 @@ cdef class Matching:
 
     cdef int64_t nbytes(self) noexcept:
         return (
-            self.counts_capacity * 8 + self.touched_capacity * 4 + self.tally_capacity * 4
+            self.counts_capacity * 8 + self.touched_capacity * 4 + (self.tally_capacity + self.weighed_capacity) * 4
             + self.word_norm_capacity * 4 + self.gram_norm_capacity * 4 + self.session_capacity * 4
             + self.touched_sessions_capacity * 4 + self.session_scores_capacity * 8
             + self.stem_capacity * 4 + self.value_capacity * 8
@@ -365,7 +462,7 @@ cdef int like_grams(Lexicon lexicon, Question question, int g) noexcept:
     return count
 
 
-cdef void score(Matching matching, const Recipe* recipe, float worth, float* column) noexcept:
+cdef void score(Matching matching, const Recipe* recipe, float worth, const Sheet* to, int column) noexcept:
     """Add to the column what the gathered counts are worth."""
     cdef Py_ssize_t i
     cdef uint32_t doc
@@ -378,62 +475,4 @@ cdef void score(Matching matching, const Recipe* recipe, float worth, float* col
         if count > FIELD_MASK:
             times += caption * <float>(count >> CAPTION_SHIFT & FIELD_MASK) + body * <float>(count >> BODY_SHIFT)
         if times > 0:
-            column[doc] += worth * times / (times + matching.word_norms[doc])
-
-
-cdef int best_documents(Documents documents, const Columns* to, double grams, int wanted, uint32_t* best,
-                        double* weight) noexcept:
-    """Find the best documents by words and 4-grams and the share of each in their sum; return how many."""
-    cdef Py_ssize_t doc
-    cdef double score, total = 0
-    cdef float share = <float>grams, least = 0  # most documents are told from the best by this one comparison
-    cdef int count = 0, i
-    if wanted < 1:
-        return 0
-    for doc in range(documents.n):
-        if to.words[doc] + share * to.grams[doc] <= least:
-            continue
-        score = to.words[doc] + grams * to.grams[doc]
-        if count == wanted and score <= weight[count - 1] + NEAR:
-            continue
-        i = count if count < wanted else wanted - 1
-        while i > 0 and score > weight[i - 1] + NEAR:
-            weight[i] = weight[i - 1]
-            best[i] = best[i - 1]
-            i -= 1
-        weight[i] = score
-        best[i] = <uint32_t>doc
-        count = min(count + 1, wanted)
-        if count == wanted:
-            least = <float>weight[count - 1]
-    for i in range(count):
-        total += weight[i]
-    for i in range(count):
-        weight[i] /= total
-    return count
-
-
-cdef int most_typical(Lexicon lexicon, const uint32_t* stems, const double* values, int found, int wanted,
-                      uint32_t* chosen, double* value) except -1:
-    """Choose the stems with the highest values, in the order of the alphabet where these are equal."""
-    cdef int count = 0, k, i
-    if wanted < 1:
-        return 0
-    for k in range(found):
-        if count == wanted and not ahead(lexicon, values[k], stems[k], value[count - 1], chosen[count - 1]):
-            continue
-        i = count if count < wanted else wanted - 1
-        while i > 0 and ahead(lexicon, values[k], stems[k], value[i - 1], chosen[i - 1]):
-            value[i] = value[i - 1]
-            chosen[i] = chosen[i - 1]
-            i -= 1
-        value[i] = values[k]
-        chosen[i] = stems[k]
-        count = min(count + 1, wanted)
-    return count
-
-
-cdef inline bint ahead(Lexicon lexicon, double value, uint32_t stem, double other, uint32_t beside) except -1:
-    if abs(value - other) > NEAR * max(value, other):
-        return value > other
-    return lexicon.stem_text(stem) < lexicon.stem_text(beside)
+            held(to, doc).sums[column] += worth * times / (times + matching.word_norms[doc])

@@ -6,6 +6,7 @@ cdef enum:
     MOST_TERMS = 64  # bits of a mask
     MOST_GRAMS = 256
     MOST_PAIRS = 64
+    MOST_RELATED = 128
 
 cdef struct Term:
     uint32_t stem  # NONE when no memory ever held it
@@ -16,10 +17,17 @@ cdef struct Pair:
     uint8_t first  # terms
     uint8_t second
 
+cdef struct Relative:  # of a term: a stem that means nearly the same
+    uint32_t stem
+    float share  # of an occurrence of the term itself
+    int term
+
 cdef class Question:
     cdef Term[MOST_TERMS] terms
     cdef Pair[MOST_PAIRS] pairs
     cdef uint32_t[MOST_GRAMS] grams
+    cdef Relative[MOST_RELATED] related  # by term
+    cdef int related_count
     cdef int term_count
     cdef int pair_count
     cdef int gram_count
@@ -33,6 +41,7 @@ cdef class Question:
 
     cdef int _words(self, Documents documents, Names names, str text, float shaping) except -1
     cdef int _term(self, Documents documents, str stem, str typed, float weight) except -2
+    cdef int _relate(self, Documents documents, float rare) except -1
     cdef int _pair(self, int first, int second) except -1
     cdef int _grams(self, Documents documents, str head) except -1
 

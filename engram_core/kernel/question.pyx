@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Read a question: its terms with their weights, neighbouring terms, 4-grams, the speaker it names, what it asks for.
+"""Read a question: its terms with their weights, neighbouring terms, 4-grams, related words, the speaker it names, what it asks for.
 
 Driven by the index. A question is never entered into the lexicon. Its 64 first distinct words count, its 256 first
 distinct 4-grams and its 64 first pairs, so that a question of any length costs no more than a long one.
@@ -10,6 +10,7 @@ from engram_core.kernel.growable cimport NONE
 from engram_core.kernel.lexicon cimport Lexicon
 
 from engram_core.kernel import english
+from engram_core.kernel.related import related
 
 cdef enum:
     MOST_TEXT = 20000  # characters of a question that are read
@@ -77,7 +78,8 @@ cdef class Names:
 cdef class Question:
     """What the matching asks of the index."""
 
-    def __init__(self, Documents documents, Names names, str text, list keywords, float shaping) -> None:
+    def __init__(self, Documents documents, Names names, str text, list keywords, float shaping,
+                 float rare) -> None:
         cdef int t
         self.typed = []
         self.numbers = {}
@@ -97,6 +99,8 @@ cdef class Question:
             self.asks_when = asks_when(text) is not None
             self.asks_number = asks_number(text) is not None
             self.asks_assistant = asks_assistant(text) is not None
+            if rare >= 0:
+                self._relate(documents, rare)
 
     cdef int _words(self, Documents documents, Names names, str text, float shaping) except -1:
         """Take in the words of a text; names is None for keywords, which are no sentence."""
@@ -152,6 +156,24 @@ cdef class Question:
         term = &self.terms[<int>number]
         term.weight = max(term.weight, weight)
         return number
+
+    cdef int _relate(self, Documents documents, float rare) except -1:
+        """Look for what is related to the terms that at most so many documents hold."""
+        cdef Lexicon lexicon = documents.lexicon
+        cdef uint32_t found
+        cdef Term* term
+        for stem, number in self.numbers.items():
+            term = &self.terms[<int>number]
+            if term.weight <= 0 or (term.stem != NONE and lexicon.stems[term.stem].documents > rare):
+                continue
+            for name, share in related(stem):
+                found = lexicon.stem(name)
+                if found == NONE or not lexicon.stems[found].documents or name in self.numbers:
+                    continue
+                if self.related_count < MOST_RELATED:
+                    self.related[self.related_count] = Relative(found, share, number)
+                    self.related_count += 1
+        return 0
 
     cdef int _pair(self, int first, int second) except -1:
         cdef int i

@@ -10,6 +10,8 @@ cdef struct Recipe:
     float feedback
     float feedback_documents
     float feedback_terms
+    float related
+    float related_documents
     float previous
     float next
     float second_previous

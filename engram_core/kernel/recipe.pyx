@@ -18,6 +18,8 @@ RECIPE = {
     "feedback": 0.9,  # words typical of the best texts
     "feedback_documents": 3,
     "feedback_terms": 20,
+    "related": 1.0,  # words related to those that hardly any memory holds ("kids" finds "children")
+    "related_documents": 2,  # a word in more documents than this speaks for itself
     "coverage": 0.1,  # the squared share of the question's words found here or in a neighbour
     # Who speaks.
     "assistant": 0.3,  # factor on an assistant's turn in chats of user and assistant
@@ -85,6 +87,10 @@ cdef int put(Recipe* recipe, str name, float value) except -1:
         recipe.feedback_documents = value
     elif name == "feedback_terms":
         recipe.feedback_terms = value
+    elif name == "related":
+        recipe.related = value
+    elif name == "related_documents":
+        recipe.related_documents = value
     elif name == "previous":
         recipe.previous = value
     elif name == "next":

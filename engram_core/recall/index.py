@@ -6,6 +6,7 @@ Built from the store at first use, brought up to date before every read, dropped
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
@@ -45,6 +46,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 _SEVERAL = -1
 _DEAD = 4096  # documents taken out of an index before it is worth making anew
+_PICTURE = re.compile(r"\[(?:image|photo|picture): ([^\[\]]*)\]\Z")
 _LINES_CHARS = 1 << 20
 MOST_COUNTED = 10_000
 """So many counts of tokens at most wait to be stored; the rest is counted again when the index opens again."""
@@ -63,6 +65,12 @@ def text_of(value: Any) -> str:
     if type(value) is list:
         return ", ".join(text_of(one) for one in value)
     return "" if value is None else json.dumps(value)
+
+
+def _caption(text: str) -> tuple[str, str]:
+    """Split off what a turn ends with when it shows a picture: ``[image: its caption]``."""
+    found = _PICTURE.search(text) if text.endswith("]") else None
+    return (text[: found.start()], found[1]) if found else (text, "")
 
 
 def fold_number(text: str) -> int:
@@ -252,7 +260,9 @@ class OwnerIndex:
             start=NEVER if start is None else start, end=ALWAYS if end is None else end, costs=costs,
             group=self._intern([group])[0] if group else -1, cues=self._intern(words or []),
             fold=folded, variant=variant, uses=uses)
-        self.text.add(text if status == 0 else "", session=group if kind == "event" else "", speaker=speaker,
+        said, caption = _caption(text) if kind == "event" else (text, "")
+        self.text.add(said if status == 0 else "", caption=caption if status == 0 else "",
+                      session=group if kind == "event" else "", speaker=speaker,
                       dialogue=kind == "event" and status == 0, ts_ms=ts, cost=costs[0][0] if costs else 0,
                       intervals=intervals)
         self.ids.append(id_)

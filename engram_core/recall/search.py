@@ -8,6 +8,7 @@ the reader's own tokenizer may be a coarser one; of a long text an excerpt is re
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from engram_core import tokens
@@ -33,7 +34,10 @@ EXPONENT = 0.4
 _DEFAULT_LIMIT = 20
 _ENVELOPE = 28
 """About what a stored line spends on id, role and time, to guess a text's tokens before it is read."""
+_SPARE = 1000
+"""Tokens of further hits that are read, because what a hit costs is only guessed before."""
 _ONLY_TEXT = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+_WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # what such a tokenizer spends a token on
 _TEXT_FIELDS = ("quote", "summary", "statement")
 
 
@@ -53,14 +57,19 @@ class Hit:
         self.text = ""
 
     def count(self) -> int:
-        """Return what the text costs a reader, with its day and speaker."""
-        line = f"[{self.value.get('ts', '')[:10]}] {self.value.get('name', self.value.get('role', ''))}: {self.text}\n"
-        return max(self._count(line), (len(line) + 3) // 4)
+        """Return what the text costs."""
+        return max(self._count(self.text), coarse(self._head() + self.text))
 
     def cut(self) -> None:
         """Leave of a long text the sentences that matter; one that cannot be cut costs what it has."""
-        self.text = quote_sentences(self.text, self.scores.matched(self.doc), HIT_TOKENS, self._count)
+        room = HIT_TOKENS - coarse(self._head())
+        self.text = quote_sentences(self.text, self.scores.matched(self.doc), room,
+                                    lambda part: max(self._count(part), coarse(part)))
         self.cost = max(HIT_TOKENS, self.count())
+
+    def _head(self) -> str:
+        """Return what a reader sees before the text."""
+        return f"[{self.value.get('ts', '')[:10]}] {self.value.get('name', self.value.get('role', ''))}: "
 
     def _count(self, text: str) -> int:
         return tokens.get(self.index.tokenizer_name).count(text)
@@ -75,6 +84,12 @@ class Hit:
         return {"id": self.id, "kind": self.kind, "score": round(self.worth, 6), "parts": parts,
                 "matched": self.scores.matched(self.doc), "tokens": self.cost, "text": self.text,
                 **({"ts": self.value["ts"]} if "ts" in self.value else {})}
+
+
+def coarse(text: str) -> int:
+    """Return tokens by the rule of thumb."""
+    wide = 0 if text.isascii() else len(_WIDE.findall(text))
+    return wide + (len(text) - wide + 3) // 4
 
 
 def search(scope: Scope, query: str, *, kinds: list[str], limit: int | None, max_tokens: int | None, policy: Policy,
@@ -120,7 +135,7 @@ def _within(found: list[Hit], budget: int, reads: Reads) -> list[Hit]:
     likely: list[Hit] = []
     guessed = 0
     for hit in found:
-        if guessed > 2 * budget:
+        if guessed > 2 * budget + _SPARE:
             break
         likely.append(hit)
         guessed += hit.cost

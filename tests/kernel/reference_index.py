@@ -14,6 +14,7 @@ import Stemmer
 
 from engram_core.kernel import english
 from engram_core.kernel.index import RECIPE
+from engram_core.kernel.related import related
 
 NEAR = 1e-6  # less is no difference when texts or words are ranked
 ROLES = {"user", "assistant", "system", "tool", "human", "ai"}
@@ -294,16 +295,39 @@ class Asked:
             scores.append(sum(w * self.idf(t) * times[t] / (times[t] + norm) for t, w in terms.items() if times[t]))
         return scores
 
+    def related(self) -> list[float]:
+        """Return what the words are worth that are related to those of the question that hardly any document holds."""
+        recipe = self.recipe
+        average = sum(doc.length(recipe) for doc in self.documents) / max(self.n, 1) or 1e-9
+        scores = [0.0] * self.n
+        for stem, weight in self.terms.items():
+            near = [(s, share) for s, share in related(stem) if s in self.known and s not in self.terms]
+            if not weight or not recipe["related"] or self.holding.get(stem, 0) > recipe["related_documents"]:
+                continue
+            times = [sum(share * doc.times(s, recipe) for s, share in near) for doc in self.documents]
+            worth = weight * min(self.idf(stem), idf(self.n, sum(t > 0 for t in times)))
+            for i, doc in enumerate(self.documents):
+                norm = recipe["k1"] * (1 - recipe["b"] + recipe["b"] * doc.length(recipe) / average)
+                scores[i] += recipe["related"] * worth / self.ideal * times[i] / (times[i] + norm) if times[i] else 0.0
+        return scores
+
     def gram_scores(self) -> list[float]:
         k1, b = self.recipe["k1"], self.recipe["b"]
         average = sum(doc.gram_length for doc in self.documents) / max(self.n, 1) or 1.0
         worth = {g: idf(self.n, n) for g in self.grams if (n := sum(doc.grams[g] > 0 for doc in self.documents))}
+        most = max(4000, self.n // 8)
+        if sum(len(counts) for doc in self.documents for counts in doc.counts) > most:  # else no 4-gram can be common
+            worth = {g: value for g, value in worth.items() if self.places(g) <= most}
         norms = [k1 * (1 - b + b * doc.gram_length / average) for doc in self.documents]
         total = sum(worth.values()) or 1.0
         return [
             sum(w * doc.grams[g] / (doc.grams[g] + norm) for g, w in worth.items() if doc.grams[g]) / total
             for doc, norm in zip(self.documents, norms, strict=True)
         ]
+
+    def places(self, gram: str) -> int:
+        """Return in how many documents the words that have the 4-gram stand, one after the other."""
+        return sum(len({w.text for words in doc.fields for w in words if gram in grams_of(w)}) for doc in self.documents)
 
     def pair_scores(self) -> list[float]:
         found = [Counter(pairwise(doc.lists[0])) for doc in self.documents]
@@ -314,6 +338,8 @@ class Asked:
 
     def feedback(self, scores: list[float]) -> list[float]:
         best: list[int] = []
+        if len(self.speakers) == 1:  # notes of one person
+            return [0.0] * self.n
         for i, score in enumerate(scores):
             place = len(best)
             while place and score > scores[best[place - 1]] + NEAR:
@@ -384,7 +410,9 @@ class Asked:
         recipe = self.recipe
         words = [score / self.ideal for score in self.bm25(self.terms)]
         grams, pairs = self.gram_scores(), self.pair_scores()
-        feedback = self.feedback([w + recipe["grams"] * g for w, g in zip(words, grams, strict=True)])
+        related = self.related()
+        feedback = self.feedback(
+            [w + r + recipe["grams"] * g for w, r, g in zip(words, related, grams, strict=True)])
         chat = {self.documents[i].speaker for i in self.turns} <= ROLES
         asked = recipe["assistant_asked" if re.search(english.ASKS_ASSISTANT, self.text, re.I) else "assistant"]
         named = self.named_speaker()
@@ -392,7 +420,7 @@ class Asked:
         for i, doc in enumerate(self.documents):
             lesser = chat and doc.dialogue and doc.speaker in ("assistant", "ai", "tool", "system")
             factor = asked if lesser else 1.0
-            row = {"bm25": words[i], "grams": recipe["grams"] * grams[i], "pairs": recipe["pairs"] * pairs[i]}
+            row = {"bm25": words[i], "related": related[i], "grams": recipe["grams"] * grams[i], "pairs": recipe["pairs"] * pairs[i]}
             row["feedback"] = recipe["feedback"] * feedback[i]
             row = {name: factor * value for name, value in row.items()}
             own = sum(row.values())

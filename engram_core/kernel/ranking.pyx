@@ -1,0 +1,69 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Choose the best documents so far and the words that are typical of them. Driven by the matching, for feedback."""
+
+from engram_core.kernel.matching cimport GRAMS, RELATED, WORDS, Cell, marked
+
+# Less than this is no difference: sums of the same parts differ by that much with the order of additions.
+cdef double NEAR = 1e-6
+
+
+cdef int best_documents(Documents documents, const Sheet* to, double grams, int wanted, uint32_t* best,
+                        double* weight) noexcept:
+    """Find the best documents by words and 4-grams and the share of each in their sum; return how many."""
+    cdef Py_ssize_t doc, number
+    cdef const Cell* cell
+    cdef double score, total = 0
+    cdef float share = <float>grams, least = 0  # most documents are told from the best by this one comparison
+    cdef int count = 0, i
+    if wanted < 1:
+        return 0
+    doc = marked(to, 0, documents.n)
+    while doc < documents.n:
+        cell = &to.cells[doc]
+        number, doc = doc, marked(to, doc + 1, documents.n)
+        if cell.sums[WORDS] + cell.sums[RELATED] + share * cell.sums[GRAMS] <= least:
+            continue
+        score = <double>cell.sums[WORDS] + cell.sums[RELATED] + grams * cell.sums[GRAMS]
+        if count == wanted and score <= weight[count - 1] + NEAR:
+            continue
+        i = count if count < wanted else wanted - 1
+        while i > 0 and score > weight[i - 1] + NEAR:
+            weight[i] = weight[i - 1]
+            best[i] = best[i - 1]
+            i -= 1
+        weight[i] = score
+        best[i] = <uint32_t>number
+        count = min(count + 1, wanted)
+        if count == wanted:
+            least = <float>weight[count - 1]
+    for i in range(count):
+        total += weight[i]
+    for i in range(count):
+        weight[i] /= total
+    return count
+
+
+cdef int most_typical(Lexicon lexicon, const uint32_t* stems, const double* values, int found, int wanted,
+                      uint32_t* chosen, double* value) except -1:
+    """Choose the stems with the highest values, in the order of the alphabet where these are equal."""
+    cdef int count = 0, k, i
+    if wanted < 1:
+        return 0
+    for k in range(found):
+        if count == wanted and not ahead(lexicon, values[k], stems[k], value[count - 1], chosen[count - 1]):
+            continue
+        i = count if count < wanted else wanted - 1
+        while i > 0 and ahead(lexicon, values[k], stems[k], value[i - 1], chosen[i - 1]):
+            value[i] = value[i - 1]
+            chosen[i] = chosen[i - 1]
+            i -= 1
+        value[i] = values[k]
+        chosen[i] = stems[k]
+        count = min(count + 1, wanted)
+    return count
+
+
+cdef inline bint ahead(Lexicon lexicon, double value, uint32_t stem, double other, uint32_t beside) except -1:
+    if abs(value - other) > NEAR * max(value, other):
+        return value > other
+    return lexicon.stem_text(stem) < lexicon.stem_text(beside)
