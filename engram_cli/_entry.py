@@ -310,8 +310,14 @@ def usual_socket(options: Options) -> str:
         if any(word in data for word in MOVING):
             return ""
     runtime = base("XDG_RUNTIME_DIR", "")
-    return (runtime if runtime else base("XDG_STATE_HOME", home + "/.local/state") + "/engram/run").removesuffix(
-        "/") + ("/engram/engram.sock" if runtime else "/engram.sock")
+    path = runtime + "/engram/engram.sock" if runtime else \
+        base("XDG_STATE_HOME", home + "/.local/state") + "/engram/run/engram.sock"
+    record = base("XDG_DATA_HOME", home + "/.local/share") + "/engram/engram.db.endpoint"
+    try:  # another home or data folder has another database, but may share the folder of sockets
+        with open(record, "rb", buffering=0) as file:
+            return path if f'"{path}"'.encode() in file.read(4096) else ""
+    except (OSError, UnicodeEncodeError):
+        return ""
 
 
 def base(variable: str, fallback: str) -> str:

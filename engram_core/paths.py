@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "MAX_SOCKET_PATH", "config_path", "default_database", "digest", "home", "log_path", "login_name", "spool_path",
-    "xdg",
+    "MAX_SOCKET_PATH", "config_path", "default_database", "digest", "home", "log_path", "login_name", "plain_database",
+    "spool_path", "xdg",
 ]
 
 MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103
@@ -56,6 +56,22 @@ def log_path(env: Mapping[str, str]) -> str:
 def default_database(env: Mapping[str, str]) -> str:
     """Return the database's path when nothing is configured."""
     return xdg(env, "XDG_DATA_HOME", ".local/share") + "/engram/engram.db"
+
+
+def plain_database(env: Mapping[str, str], folder: str) -> str:
+    """Return the one database whose socket has the plain name in a folder; those of all others are numbered.
+
+    A folder below the home is that home's; any other, such as /run/user/1000, is the login's, whatever HOME says now.
+    """
+    own = home(env)
+    if not folder.startswith(own.rstrip("/") + "/"):
+        import pwd  # late: in the usual home nobody needs it
+
+        try:
+            own = pwd.getpwuid(os.geteuid()).pw_dir
+        except KeyError:
+            pass
+    return own.rstrip("/") + "/.local/share/engram/engram.db"
 
 
 def spool_path(database: str) -> str:

@@ -19,6 +19,7 @@ from engram_core.paths import (
     home,
     log_path,
     login_name,
+    plain_database,
     xdg,
 )
 
@@ -402,14 +403,12 @@ def socket_path(env: Mapping[str, str], settings: Settings, database: str) -> st
             raise BadInput(f"socket path {path} has {len(os.fsencode(path))} bytes, the system allows "
                            f"{MAX_SOCKET_PATH}", hint="name a shorter one with --socket or ENGRAM_SOCKET")
         return path
-    real = os.path.realpath(database)
-    name = "engram.sock"
-    if real != os.path.realpath(default_database(env)):
-        name = f"engram-{digest(real)}.sock"
     runtime = env.get("XDG_RUNTIME_DIR", "")
     folder = runtime.rstrip("/") + "/engram" if runtime.startswith("/") else \
         xdg(env, "XDG_STATE_HOME", ".local/state") + "/engram/run"
-    path = f"{folder}/{name}"
+    real = os.path.realpath(database)
+    plain = real == os.path.realpath(plain_database(env, folder))
+    path = f"{folder}/engram.sock" if plain else f"{folder}/engram-{digest(real)}.sock"
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         path = f"/tmp/engram-{os.geteuid()}/engram-{digest(path)}.sock"
     return path

@@ -139,3 +139,23 @@ def test_a_reader_that_leaves_ends_the_command_quietly(daemon: Home) -> None:
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     assert (process.wait(10), process.stderr.read()) == (141, b"")
+
+
+def test_what_another_home_or_data_folder_keeps_is_never_written_to(daemon: Home) -> None:
+    """They share the folder of sockets, as under /run/user, and each has a daemon of its own."""
+    assert daemon.engram("append", "at home").returncode == 0
+    other = daemon.path / "other"
+    other.mkdir()
+    places = [{"XDG_DATA_HOME": str(other / "data")}, {"HOME": str(other)}]
+    try:
+        for env in places:
+            for _ in range(2):  # the first starts a daemon, the second finds it
+                found = daemon.engram("append", "elsewhere", env=env)
+                assert found.returncode == 0, found.stderr
+            said = daemon.engram("events", "--json", env=env).stdout
+            assert b"elsewhere" in said and b"at home" not in said
+    finally:
+        for env in places:
+            daemon.engram("daemon", "stop", env=env)
+    said = daemon.engram("events", "--json").stdout
+    assert b"at home" in said and b"elsewhere" not in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 import tomllib
@@ -194,8 +195,10 @@ def found(env: dict[str, str], **flags: Any) -> tuple[str, str]:
 
 def test_default_paths_follow_the_home_and_xdg() -> None:
     assert found({"HOME": "/h"}) == ("/h/.local/share/engram/engram.db", "/h/.local/state/engram/run/engram.sock")
-    env = {"HOME": "/h", "XDG_DATA_HOME": "/d", "XDG_RUNTIME_DIR": "/r/", "XDG_STATE_HOME": "/s"}
-    assert found(env) == ("/d/engram/engram.db", "/r/engram/engram.sock")
+    env = {"HOME": "/h", "XDG_DATA_HOME": "/d", "XDG_RUNTIME_DIR": "/h/r/", "XDG_STATE_HOME": "/s"}
+    database, socket = found(env)
+    assert database == "/d/engram/engram.db"
+    assert socket.startswith("/h/r/engram/engram-")  # /h/.local/share would have the plain name
     assert settings.log_path(env) == "/s/engram/daemon.log"
     assert found({"HOME": "/h", "XDG_DATA_HOME": ""})[0] == "/h/.local/share/engram/engram.db"
 
@@ -209,13 +212,22 @@ def test_a_database_is_named_by_path_or_url(url: str, path: str) -> None:
 
 
 def test_another_database_has_a_socket_of_its_own(tmp_path: Path) -> None:
-    env = {"HOME": "/h", "XDG_RUNTIME_DIR": "/r"}
+    env = {"HOME": "/h", "XDG_RUNTIME_DIR": "/h/r"}
     one, two = (found(env, store_url=f"{tmp_path}/{name}.db")[1] for name in "ab")
     assert one != two
-    assert one.startswith("/r/engram/engram-") and len(one) == len("/r/engram/engram-12345678.sock")
+    assert one.startswith("/h/r/engram/engram-") and len(one) == len("/h/r/engram/engram-12345678.sock")
     (tmp_path / "link.db").symlink_to(tmp_path / "a.db")
     assert found(env, store_url=f"{tmp_path}/link.db")[1] == one
-    assert found(env, store_url="/h/.local/share/engram/engram.db")[1] == "/r/engram/engram.sock"
+    assert found(env, store_url="/h/.local/share/engram/engram.db")[1] == "/h/r/engram/engram.sock"
+
+
+def test_homes_that_share_a_folder_of_sockets_share_no_socket() -> None:
+    login = pwd.getpwuid(os.geteuid()).pw_dir
+    shared = {"XDG_RUNTIME_DIR": "/run/somebody"}
+    assert found({"HOME": login, **shared})[1] == "/run/somebody/engram/engram.sock"
+    others = [found({"HOME": home, **shared})[1] for home in ("/h", "/i")]
+    others.append(found({"HOME": login, "XDG_DATA_HOME": "/d", **shared})[1])
+    assert len(set(others)) == 3 and all(one.startswith("/run/somebody/engram/engram-") for one in others)
 
 
 def test_a_long_socket_path_is_replaced_unless_it_was_asked_for() -> None:
