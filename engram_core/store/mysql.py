@@ -140,7 +140,7 @@ class MysqlWire:
 
     def stream(self, sql: str, values: Values) -> Iterator[Row]:
         """Take rows as the server sends them; when nobody wants the rest the connection is hung up."""
-        whole = False
+        whole, cursor = False, None
         try:
             cursor = self.raw.cursor(SSCursor)
             cursor.execute(self._text(sql, values))
@@ -151,7 +151,9 @@ class MysqlWire:
         except (pymysql.Error, OSError) as error:
             raise mapped(error, self._name) from error
         finally:
-            if not whole:
+            if not whole:  # the rest is on its way, and nobody is to wait for it
+                if cursor is not None and cursor._result is not None:
+                    cursor._result.unbuffered_active = False
                 self.raw._force_close()
 
     def execute_many(self, sql: str, rows: Iterable[Values]) -> None:
