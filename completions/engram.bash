@@ -2,7 +2,7 @@
 _engram() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev='' path='' words='' options='' takes='' word at known
   (( COMP_CWORD > 0 )) && prev=${COMP_WORDS[COMP_CWORD-1]}
-  local -a paths=('append' 'fact' 'fact set' 'fact get' 'fact list' 'fact history' 'fact dispute' 'fact retract' 'episode' 'episode add' 'episode list' 'procedure' 'procedure set' 'procedure list' 'insight' 'insight add' 'insight list' 'insight test' 'insight validate' 'insight reject' 'insight promote' 'state' 'state show' 'state set' 'state patch' 'state clear' 'state slot' 'state slot set' 'state slot remove' 'stm' 'stm show' 'stm set' 'run' 'run end' 'packet' 'explain' 'search' 'events' 'events list' 'forget' 'pin' 'unpin' 'policy' 'policy list' 'policy show' 'policy check' 'config' 'config path' 'config show' 'config get' 'config set' 'config check' 'daemon' 'daemon run' 'daemon start' 'daemon stop' 'daemon restart' 'daemon status' 'daemon logs' 'daemon install' 'daemon uninstall' 'doctor' 'backup' 'restore' 'status' 'version')
+  local -a paths=('append' 'fact' 'fact set' 'fact get' 'fact list' 'fact history' 'fact dispute' 'fact retract' 'episode' 'episode add' 'episode list' 'procedure' 'procedure set' 'procedure list' 'insight' 'insight add' 'insight list' 'insight test' 'insight validate' 'insight reject' 'insight promote' 'state' 'state show' 'state set' 'state patch' 'state clear' 'state slot' 'state slot set' 'state slot remove' 'stm' 'stm show' 'stm set' 'run' 'run end' 'packet' 'explain' 'search' 'events' 'events list' 'forget' 'pin' 'unpin' 'policy' 'policy list' 'policy show' 'policy check' 'config' 'config path' 'config show' 'config get' 'config set' 'config check' 'store' 'store copy' 'daemon' 'daemon run' 'daemon start' 'daemon stop' 'daemon restart' 'daemon status' 'daemon logs' 'daemon install' 'daemon uninstall' 'doctor' 'backup' 'restore' 'status' 'version')
   for (( at = 1; at < COMP_CWORD; at++ )); do
     word="${path:+$path }${COMP_WORDS[at]}"
     for known in "${paths[@]}"; do
@@ -405,6 +405,11 @@ _engram() {
     'config set --color') takes=1; words='auto always never' ;;
     'config check --config') takes=1; words='' ;;
     'config check --color') takes=1; words='auto always never' ;;
+    'store copy --to') takes=1; words='' ;;
+    'store copy --from') takes=1; words='' ;;
+    'store copy --password-file') takes=1; words='' ;;
+    'store copy --config') takes=1; words='' ;;
+    'store copy --color') takes=1; words='auto always never' ;;
     'daemon run --socket') takes=1; words='' ;;
     'daemon run --database') takes=1; words='' ;;
     'daemon run --config') takes=1; words='' ;;
@@ -446,7 +451,7 @@ _engram() {
   esac
   if [[ -z $takes ]]; then
     case "$path" in
-    '') words='append fact episode procedure insight state stm run packet explain search events forget pin unpin policy config daemon doctor backup restore status version'; options='--version --help' ;;
+    '') words='append fact episode procedure insight state stm run packet explain search events forget pin unpin policy config store daemon doctor backup restore status version'; options='--version --help' ;;
     'append') words=''; options='--role --name --kind --tag --entity --id --ts --require-commit --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'fact') words='set get list history dispute retract'; options='--help' ;;
     'fact set') words=''; options='--json-value --confidence --from --to --source --share --notes --id --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
@@ -499,6 +504,8 @@ _engram() {
     'config get') words=''; options='--config --json --color --help' ;;
     'config set') words=''; options='--project --config --socket --timeout --json --color --help' ;;
     'config check') words=''; options='--config --json --color --help' ;;
+    'store') words='copy'; options='--help' ;;
+    'store copy') words=''; options='--to --from --password-file --config --json --color --help' ;;
     'daemon') words='run start stop restart status logs install uninstall'; options='--help' ;;
     'daemon run') words=''; options='--socket --database --config --log-level --json --color --help' ;;
     'daemon start') words=''; options='--socket --timeout --json --color --help' ;;

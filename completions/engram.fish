@@ -1,7 +1,7 @@
 # Completion of engram for fish. Made by `make docs`; do not edit.
 function __engram_at
     set -l found ''
-    set -l paths 'append' 'fact' 'fact set' 'fact get' 'fact list' 'fact history' 'fact dispute' 'fact retract' 'episode' 'episode add' 'episode list' 'procedure' 'procedure set' 'procedure list' 'insight' 'insight add' 'insight list' 'insight test' 'insight validate' 'insight reject' 'insight promote' 'state' 'state show' 'state set' 'state patch' 'state clear' 'state slot' 'state slot set' 'state slot remove' 'stm' 'stm show' 'stm set' 'run' 'run end' 'packet' 'explain' 'search' 'events' 'events list' 'forget' 'pin' 'unpin' 'policy' 'policy list' 'policy show' 'policy check' 'config' 'config path' 'config show' 'config get' 'config set' 'config check' 'daemon' 'daemon run' 'daemon start' 'daemon stop' 'daemon restart' 'daemon status' 'daemon logs' 'daemon install' 'daemon uninstall' 'doctor' 'backup' 'restore' 'status' 'version'
+    set -l paths 'append' 'fact' 'fact set' 'fact get' 'fact list' 'fact history' 'fact dispute' 'fact retract' 'episode' 'episode add' 'episode list' 'procedure' 'procedure set' 'procedure list' 'insight' 'insight add' 'insight list' 'insight test' 'insight validate' 'insight reject' 'insight promote' 'state' 'state show' 'state set' 'state patch' 'state clear' 'state slot' 'state slot set' 'state slot remove' 'stm' 'stm show' 'stm set' 'run' 'run end' 'packet' 'explain' 'search' 'events' 'events list' 'forget' 'pin' 'unpin' 'policy' 'policy list' 'policy show' 'policy check' 'config' 'config path' 'config show' 'config get' 'config set' 'config check' 'store' 'store copy' 'daemon' 'daemon run' 'daemon start' 'daemon stop' 'daemon restart' 'daemon status' 'daemon logs' 'daemon install' 'daemon uninstall' 'doctor' 'backup' 'restore' 'status' 'version'
     for word in (commandline -opc)[2..-1]
         set -l path (string trim -- "$found $word")
         contains -- "$path" $paths; and set found $path
@@ -25,6 +25,7 @@ complete -c engram -f -n '__engram_at \'\'' -a 'pin' -d 'Put a memory first in i
 complete -c engram -f -n '__engram_at \'\'' -a 'unpin' -d 'Undo a pin.'
 complete -c engram -f -n '__engram_at \'\'' -a 'policy' -d 'Show and check the policies that shape a packet.'
 complete -c engram -f -n '__engram_at \'\'' -a 'config' -d 'Show, change and check the configuration.'
+complete -c engram -f -n '__engram_at \'\'' -a 'store' -d 'Copy a whole store to another database.'
 complete -c engram -f -n '__engram_at \'\'' -a 'daemon' -d 'Start, stop and watch the daemon.'
 complete -c engram -f -n '__engram_at \'\'' -a 'doctor' -d 'Check everything Engram needs, and say what to do where something is wrong.'
 complete -c engram -f -n '__engram_at \'\'' -a 'backup' -d 'Copy the database into one file, while everything goes on.'
@@ -594,6 +595,15 @@ complete -c engram -n '__engram_at \'config check\'' -l config -r -d 'Use this f
 complete -c engram -n '__engram_at \'config check\'' -l json -d 'Write one JSON document.'
 complete -c engram -n '__engram_at \'config check\'' -l color -x -a 'auto always never' -d 'Colour: auto, always or never. [default: auto]'
 complete -c engram -n '__engram_at \'config check\'' -l help -d 'Show this message and exit.'
+complete -c engram -f -n '__engram_at \'store\'' -a 'copy' -d 'Copy everything to an empty database and verify it; run again, it goes on where it was cut short.'
+complete -c engram -n '__engram_at \'store\'' -l help -d 'Show this message and exit.'
+complete -c engram -n '__engram_at \'store copy\'' -l to -r -d 'Empty or new database: a path, postgresql://… or mysql://… [env var: ENGRAM_COPY_TO; required]'
+complete -c engram -n '__engram_at \'store copy\'' -l from -r -d 'Store to copy; the configured one unless given. [env var: ENGRAM_COPY_FROM]'
+complete -c engram -n '__engram_at \'store copy\'' -l password-file -r -d 'File of yours whose first line is the password of the target.'
+complete -c engram -n '__engram_at \'store copy\'' -l config -r -d 'Use this file in place of your own. [env var: ENGRAM_CONFIG]'
+complete -c engram -n '__engram_at \'store copy\'' -l json -d 'Write one JSON document.'
+complete -c engram -n '__engram_at \'store copy\'' -l color -x -a 'auto always never' -d 'Colour: auto, always or never. [default: auto]'
+complete -c engram -n '__engram_at \'store copy\'' -l help -d 'Show this message and exit.'
 complete -c engram -f -n '__engram_at \'daemon\'' -a 'run' -d 'Run the daemon in the foreground, as a service manager does; the log goes to stderr.'
 complete -c engram -f -n '__engram_at \'daemon\'' -a 'start' -d 'Start the daemon unless it runs; it outlives this shell. Other commands do this by themselves.'
 complete -c engram -f -n '__engram_at \'daemon\'' -a 'stop' -d 'Stop the daemon after it has finished what it accepted.'

@@ -59,7 +59,7 @@ class Inside:
         """Return the database as the engine names it."""
         from engram_core import settings
 
-        return ":memory:" if self.in_memory else settings.database_path(self.load(), os.environ)
+        return ":memory:" if self.in_memory else settings.store_url(self.load(), os.environ)
 
     def open(self) -> Embedded:
         """Open the engine for calls that wait in their own thread."""

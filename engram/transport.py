@@ -57,6 +57,8 @@ def find(*, env: Mapping[str, str], socket: str | None = None, config: str | Non
     path = configuration.socket_path(env, settings, database)
     asked = bool(settings.get("daemon.socket"))
     options = ["--database", database]
+    if configuration.store_url(settings, env) != database:  # its URL travels as it came: not by a command line
+        options, config = [], config or env.get("ENGRAM_CONFIG")
     if asked:
         options += ["--socket", path]
     if config:

@@ -43,6 +43,7 @@ COMMANDS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ("unpin", "forget", "Undo a pin."),
         ("policy", "policy", "Show and check the policies that shape a packet."),
         ("config", "config", "Show, change and check the configuration."),
+        ("store", "store", "Copy a whole store to another database."),
         ("daemon", "daemon", "Start, stop and watch the daemon."),
         ("doctor", "doctor", "Check everything Engram needs, and say what to do where something is wrong."),
         ("backup", "keep", "Copy the database into one file, while everything goes on."),

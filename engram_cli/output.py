@@ -214,19 +214,21 @@ def _columns_that_fit(columns: Sequence[Column], widths: list[int], width: int) 
 class Progress:
     """Count on stderr while something takes long and a person watches nothing else."""
 
-    DELAY_S, STEP_S = 0.3, 0.2
+    DELAY_S, STEP_S, BAR = 0.3, 0.2, 30
 
     def __init__(self, what: str, *, watched: bool) -> None:
         self._what, self._shown = what, False
         self._on = watched and sys.stderr is not None and sys.stderr.isatty()
         self._next = time.monotonic() + self.DELAY_S
 
-    def step(self, count: int) -> None:
-        """Show how many there are so far, not too often."""
+    def step(self, count: int, total: int = 0) -> None:
+        """Show how many there are so far, not too often, and as a bar where it is known how many there will be."""
         if self._on and time.monotonic() >= self._next:
             self._next = time.monotonic() + self.STEP_S
             self._shown = True
-            sys.stderr.write(f"\r{count:,} {self._what}")
+            done = self.BAR * count // max(total, 1)
+            bar = f"[{'#' * done}{'.' * (self.BAR - done)}] {100 * count // total:3d} % " if total else ""
+            sys.stderr.write(f"\r{bar}{count:,} {self._what}")
             sys.stderr.flush()
 
     def end(self) -> None:

@@ -17,7 +17,8 @@ uses it.
     |  |- SchemaTooNew               a database from the future
     |  `- StoreCorrupt               a database that fails its check
     |- Busy                          try again: 75
-    |  `- DeadlineExceeded           the answer did not come in time
+    |  |- DeadlineExceeded           the answer did not come in time
+    |  `- Unavailable                the database's server is away
     |- NoDaemon                      no daemon, and none could be started: 69
     |- ProtocolError                 a line the other side cannot read: 76
     |  `- MethodNotFound
@@ -31,7 +32,8 @@ from __future__ import annotations
 __all__ = [
     "AccessDenied", "BadInput", "BudgetTooSmall", "Busy", "ConfigError", "Conflict", "DeadlineExceeded",
     "EngramError", "InputOutputError", "InternalError", "MethodNotFound", "NoDaemon", "NotFound", "ProtocolError",
-    "SchemaTooNew", "StoreCorrupt", "StoreError", "TokenizerError", "UnknownField", "UsageError", "by_kind", "nearest",
+    "SchemaTooNew", "StoreCorrupt", "StoreError", "TokenizerError", "Unavailable", "UnknownField", "UsageError",
+    "by_kind", "nearest",
 ]
 
 
@@ -140,6 +142,12 @@ class DeadlineExceeded(Busy):
     kind, code = "deadline", -32041
 
 
+class Unavailable(Busy):
+    """The database's server cannot be reached, or went away; what was acknowledged is there when it is back."""
+
+    kind, code = "unavailable", -32044
+
+
 class NoDaemon(EngramError):
     """No daemon answers, and none could be started."""
 
@@ -177,9 +185,10 @@ class InternalError(EngramError):
 
 
 def _tree(cls: type[EngramError]) -> dict[str, type[EngramError]]:
-    found = {cls.kind: cls}
+    found: dict[str, type[EngramError]] = {}
     for sub in cls.__subclasses__():
         found.update(_tree(sub))
+    found[cls.kind] = cls  # a part of the program may have a class of its own under the same kind
     return found
 
 

@@ -10,18 +10,10 @@ from __future__ import annotations
 
 import os
 
+from engram_core.dsn import masked
 from engram_core.errors import AccessDenied, BadInput, ConfigError, UnknownField, nearest
-from engram_core.paths import (
-    MAX_SOCKET_PATH,
-    config_path,
-    default_database,
-    digest,
-    home,
-    log_path,
-    login_name,
-    plain_database,
-    xdg,
-)
+from engram_core.paths import config_path, home, log_path, login_name
+from engram_core.places import check_store, database_path, refuse_seen, socket_path, store_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,11 +23,12 @@ if TYPE_CHECKING:
 __all__ = [
     "AT_START", "FIELDS", "SCOPE_IDS", "Field", "Settings", "check", "check_places", "config_path",
     "database_path", "field_of", "load", "log_path", "login_name", "parse_text", "project_file", "read_file",
-    "resolve_scope", "socket_path",
+    "resolve_scope", "socket_path", "store_url",
 ]
 
 SYSTEM_FILE = "/etc/engram/engram.toml"
 PROJECT_FILE = ".engram.toml"
+NEW_VALUE = "the new value"  # of `engram config set`, whose command line others can see
 MAX_FILE_BYTES = 1 << 20
 SCOPE_IDS = ("tenant_id", "user_id", "agent_id", "session_id", "run_id")
 
@@ -73,11 +66,16 @@ class Field:
 # kind "name" is a text that may not be empty; "text" may be.
 FIELDS: tuple[Field, ...] = (
     Field("store.url", "text", "",
-          help="database: a path or sqlite:///path; empty is the default path under $XDG_DATA_HOME"),
+          help="database: a path, sqlite:///path, postgresql://user@host/name or mysql://user@host/name; empty is "
+               "the default path under $XDG_DATA_HOME"),
+    Field("store.password_file", "text", "",
+          help="file, ours alone, whose first line is the password of the database on a server"),
     Field("store.durability", "name", "full", allowed=("full", "normal"),
           help="full: an acknowledged write survives a power cut; normal: a crash of the program"),
     Field("store.busy_timeout_ms", "int", 5000, allowed=(0, 600_000),
-          help="how long to wait while another program holds the database"),
+          help="how long to wait while another program holds the database, or its server is away"),
+    Field("store.answer_timeout_ms", "int", 4000, allowed=(2500, 600_000),
+          help="how long a database on a server may stay silent before its connection counts as lost"),
     Field("daemon.socket", "text", "", env="ENGRAM_SOCKET",
           help="socket of the daemon; empty is the default path under $XDG_RUNTIME_DIR"),
     Field("daemon.max_connections", "int", 64, allowed=(1, 4096),
@@ -113,8 +111,9 @@ FIELDS: tuple[Field, ...] = (
 )
 BY_KEY = {field.key: field for field in FIELDS}
 # What a daemon reads once, at its start; everything else it takes over when told to reload.
-AT_START = frozenset({"store.url", "store.durability", "store.busy_timeout_ms", "daemon.socket",
-                      "daemon.max_connections", "recall.language", "recall.index_memory_mb"})
+AT_START = frozenset({"store.url", "store.password_file", "store.durability", "store.busy_timeout_ms",
+                      "store.answer_timeout_ms", "daemon.socket", "daemon.max_connections", "recall.language",
+                      "recall.index_memory_mb"})
 SECTIONS = tuple(dict.fromkeys(field.key.split(".")[0] for field in FIELDS))
 
 
@@ -139,7 +138,8 @@ class Settings:
 
     def table(self) -> list[dict[str, Any]]:
         """Return one row per setting: key, value, origin, default, allowed, help."""
-        return [{"key": f.key, "value": self._values[f.key], "origin": self.origin(f.key),
+        shown = {**self._values, "store.url": masked(self._values["store.url"])}
+        return [{"key": f.key, "value": shown[f.key], "origin": self.origin(f.key),
                  "default": f.default, "allowed": f.describe(), "environment": f.env, "help": f.help}
                 for f in FIELDS]
 
@@ -212,7 +212,9 @@ def check(key: str, value: Any, where: str) -> Any:
     if field.kind == "patterns":
         _check_patterns(value, where)
     elif key == "store.url" and value:
-        _store_file(value, where)
+        check_store(value, where)
+        if where == NEW_VALUE:
+            refuse_seen(value, where)
     elif key == "daemon.socket" and value and not value.startswith(("/", "~/")) and where.startswith("/"):
         raise ConfigError(f"{where}: daemon.socket is {_shown(value)}, but must be an absolute path",
                           hint="start it with / or ~/")
@@ -309,7 +311,8 @@ def _parsed(path: str) -> dict[str, Any] | None:
     from engram_core.trusted import check_owner  # late, as all that a machine without a file does not pay
 
     with os.fdopen(fd, "rb") as file:
-        check_owner(path, os.fstat(fd))
+        found = os.fstat(fd)
+        check_owner(path, found)
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES} bytes",
@@ -317,11 +320,15 @@ def _parsed(path: str) -> dict[str, Any] | None:
     import tomllib  # late: 12 ms that a machine without a file does not pay
 
     try:
-        return tomllib.loads(data.decode())
+        parsed = tomllib.loads(data.decode())
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: is not UTF-8: byte {exc.start}", hint="save it as UTF-8") from exc
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise ConfigError(f"{path}: is not TOML: {exc}", hint="correct that line") from exc
+    store = parsed.get("store")
+    if found.st_mode & 0o044 and isinstance(store, dict) and isinstance(store.get("url"), str):
+        refuse_seen(store["url"], path)
+    return parsed
 
 
 def _settings_in(parsed: dict[str, Any], path: str, project: bool,
@@ -369,49 +376,6 @@ def check_places(env: Mapping[str, str], wrong: list[ConfigError] | None = None)
         if value and not value.startswith("/"):
             _tell(ConfigError(f"environment {name} is {_shown(value)}, but must be an absolute path",
                               hint="start it with /, or unset it"), wrong)
-
-
-def database_path(settings: Settings, env: Mapping[str, str]) -> str:
-    """Return the absolute path of the database file."""
-    url = settings.get("store.url")
-    if not url:
-        return default_database(env)
-    path = _store_file(url, settings.origin("store.url"))
-    return f"{home(env)}{path[1:]}" if path.startswith("~/") else path
-
-
-def _store_file(url: str, where: str) -> str:
-    path = url
-    if "://" in url:
-        scheme, _, rest = url.partition("://")
-        if scheme != "sqlite" or not rest.startswith("/"):
-            raise ConfigError(f"{where}: store.url is {_shown(url)}, but must be a path or sqlite:///path",
-                              hint="this version keeps its memories in SQLite only")
-        path = "/" + rest.lstrip("/")
-    if not path.startswith(("/", "~/")) or path.endswith("/"):
-        raise ConfigError(f"{where}: store.url is {_shown(url)}, but must be the absolute path of a file",
-                          hint="start it with /, ~/ or sqlite:///")
-    return path if path.startswith("~/") else os.path.normpath(path)
-
-
-def socket_path(env: Mapping[str, str], settings: Settings, database: str) -> str:
-    """Return the daemon's socket for a database; one asked for by name is never replaced."""
-    asked = settings.get("daemon.socket")
-    if asked:
-        path = f"{home(env)}{asked[1:]}" if asked.startswith("~/") else os.path.abspath(asked)
-        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-            raise BadInput(f"socket path {path} has {len(os.fsencode(path))} bytes, the system allows "
-                           f"{MAX_SOCKET_PATH}", hint="name a shorter one with --socket or ENGRAM_SOCKET")
-        return path
-    runtime = env.get("XDG_RUNTIME_DIR", "")
-    folder = runtime.rstrip("/") + "/engram" if runtime.startswith("/") else \
-        xdg(env, "XDG_STATE_HOME", ".local/state") + "/engram/run"
-    real = os.path.realpath(database)
-    plain = real == os.path.realpath(plain_database(env, folder))
-    path = f"{folder}/engram.sock" if plain else f"{folder}/engram-{digest(real)}.sock"
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-        path = f"/tmp/engram-{os.geteuid()}/engram-{digest(path)}.sock"
-    return path
 
 
 # ---- scope

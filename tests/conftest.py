@@ -1,5 +1,7 @@
 """Fixtures every part of the tests may use."""
 
+import sys
+
 import pytest
 from hypothesis import settings
 
@@ -25,3 +27,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if took:
         rows = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in sorted(took.items()))
         terminalreporter.write_line(f"fault tests: {sum(took.values()):.0f} s in one line: {rows}")
+
+
+def pytest_sessionfinish() -> None:
+    """Leave nothing on the database servers; a worker of xdist ends without the interpreter's own farewell."""
+    servers = sys.modules.get("tests.servers")
+    if servers is not None:
+        servers.clean()

@@ -23,6 +23,8 @@ from typing import Any
 import pytest
 
 from engram import Memory
+from engram_core.dsn import identity
+from engram_core.paths import digest
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_DAEMON = "import sys; from engram_core.daemon.process import run; sys.exit(run())"
@@ -45,6 +47,12 @@ class Home:
         self.process: subprocess.Popen[bytes] | None = None
 
     # ---- the daemon
+
+    def use(self, url: str) -> None:
+        """Keep this home's memories in a database on a server."""
+        self.env["ENGRAM_STORE_URL"] = url
+        self.env["USER"] = os.environ.get("USER", "root")
+        self.database = self.path / ".local/state/engram/servers" / digest(identity(url))
 
     def start(self, program: str = RUN_DAEMON, **env: str) -> subprocess.Popen[bytes]:
         """Start a daemon in the foreground and wait until it answers."""
@@ -73,7 +81,7 @@ class Home:
     def record(self) -> dict[str, Any]:
         """Return the endpoint record, {} when there is none."""
         try:
-            found = json.loads(self.database.with_name("engram.db.endpoint").read_bytes())
+            found = json.loads(Path(f"{self.database}.endpoint").read_bytes())
         except (OSError, ValueError):
             return {}
         assert isinstance(found, dict)
@@ -82,7 +90,7 @@ class Home:
     def pids(self) -> set[int]:
         """Return the processes that hold the lock of this home's database."""
         try:
-            inode = self.database.with_name("engram.db.lock").stat().st_ino
+            inode = Path(f"{self.database}.lock").stat().st_ino
         except FileNotFoundError:
             return set()
         rows = [row.split() for row in Path("/proc/locks").read_text().splitlines()]

@@ -73,7 +73,7 @@ def get(call: Call, key: Key, *, config: File = None) -> None:
     """Write one setting's value."""
     found = _load(config)
     with _typed():
-        value = found.get(key)
+        value = next(row["value"] for row in found.table() if row["key"] == settings.field_of(key).key)
     if call.out.json:
         call.out.document("config-get", {"key": key, "value": value, "origin": found.origin(key)})
     else:
@@ -102,7 +102,7 @@ def set_(
     with _typed():
         setting, name = _parts(key)
         given = {name: value} if name else settings.parse_text(setting, value)
-        settings.check(setting, given, "the new value")
+        settings.check(setting, given, settings.NEW_VALUE)
     if project and not setting.startswith("scope."):
         raise ConfigError(f"{setting} cannot be set for a project", hint="a project's file holds [scope] only")
     settings.read_file(file, project=project)  # a file that is wrong already is not changed

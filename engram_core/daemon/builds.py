@@ -94,6 +94,7 @@ class Builds:
 
         def run(tx: Transaction) -> None:
             for owner, revision in one.seen.items():
+                tx.hold_still(owner)
                 if tx.select(CHANGES, owner, ("revision",), limit=1, seen=revision,
                              where="revision > {seen} AND op='forget'"):
                     return  # it may hold what was forgotten since

@@ -71,7 +71,9 @@ class Engine:
         require_kernel()
         self.settings = settings
         self.store = Store(database, durability=settings.get("store.durability"),
-                           busy_ms=settings.get("store.busy_timeout_ms"))
+                           busy_ms=settings.get("store.busy_timeout_ms"),
+                           answer_ms=settings.get("store.answer_timeout_ms"),
+                           password_file=settings.get("store.password_file"))
         self.redactor = Redactor(settings.get("redact.patterns"), enabled=settings.get("redact.enabled"))
         self._reading = threading.RLock()
         # A database in memory has one connection, so whoever writes keeps the readers out.
@@ -80,7 +82,7 @@ class Engine:
         self._facts = self.store.facts()
         self._cache: IndexCache | None = None
         self._policies: Policies | None = None
-        self._shorten = bool(self._facts["wal_bytes"])  # a killed daemon may have left forgotten text in its log
+        self._shorten = bool(self._facts.get("wal_bytes"))  # a killed daemon may have left forgotten text in its log
         self._shorten_at = 0.0
         self._unseen = 0
         self.requests: dict[str, Wanted] = {}
@@ -254,6 +256,8 @@ class Engine:
 
     def fast(self, method: str, params: dict[str, Any]) -> bool:
         """Tell whether a read is short enough for the event loop: its index is open and little was written since."""
+        if self.store.far:  # the loop must not wait for a server
+            return False
         if method in ("get_working_state", "get_stm"):
             return True
         if method != "build_memory_packet" or self._cache is None or self._unseen > FAST_CHANGES:
@@ -310,9 +314,10 @@ class Engine:
         """Return what the engine knows of itself without touching the database."""
         index = self._cache.facts() if self._cache is not None else {"owners": 0, "memories": 0, "bytes": 0}
         return {"version": __version__, "kernel": kernel_facts(), "tokenizer": self.settings.get("packet.tokenizer"),
-                "index": index, "database": self.store.path, "schema": self.store.schema,
-                "durability": self.store.durability,
-                "sqlite": {**self._facts, **self.store.sizes()}, "retention": self._retention.facts(self.settings)}
+                "index": index, "database": self.store.name, "schema": self.store.schema,
+                "durability": self.store.durability, "backend": self.store.kind,
+                self.store.kind: {**self._facts, **self.store.health()},
+                "retention": self._retention.facts(self.settings)}
 
     def close(self) -> None:
         """Close the database, after the read under way."""

@@ -13,15 +13,21 @@ from typing import Any
 
 from engram_core import settings as configuration
 from engram_core.daemon import endpoint
-from engram_core.errors import Busy
+from engram_core.dsn import is_server, shown
+from engram_core.errors import BadInput, Busy
 from engram_core.store import backup
 
 __all__ = ["back_up", "database", "locked", "restore"]
 
 
 def database(env: Mapping[str, str], config: str | None = None) -> str:
-    """Return the configured database's path."""
-    return configuration.database_path(configuration.load(env=env, config=config), env)
+    """Return the configured database's path; raise BadInput for one on a server, which has its own tools."""
+    settings = configuration.load(env=env, config=config)
+    url = configuration.store_url(settings, env)
+    if is_server(url):
+        raise BadInput(f"the database {shown(url)} is on a server; backup and restore are for files",
+                       hint="use the server's own tools, or copy it into a file: engram store copy --to FILE")
+    return url
 
 
 def back_up(path: str, target: str, *, progress: Callable[[int], None]) -> dict[str, Any]:

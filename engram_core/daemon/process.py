@@ -165,8 +165,9 @@ def _serve(report: Report, *, socket: str | None, database: str | None, config: 
            log_level: str | None) -> int:
     from engram_core import settings as configuration
     from engram_core.daemon import endpoint, logs
+    from engram_core.dsn import masked
 
-    flags = {"daemon.socket": socket, "store.url": database and os.path.abspath(database),
+    flags = {"daemon.socket": socket, "store.url": _named(database),
              "daemon.log_level": log_level}
 
     def load() -> Settings:
@@ -174,17 +175,17 @@ def _serve(report: Report, *, socket: str | None, database: str | None, config: 
 
     settings = load()
     handler = logs.set_up(settings.get("daemon.log_level"), os.environ)
-    path = configuration.database_path(settings, os.environ)
+    url, path = configuration.store_url(settings, os.environ), configuration.database_path(settings, os.environ)
     held = endpoint.lock(path)
     if held is None:
         found = endpoint.record(path)
         report.running(found)
-        raise Busy(f"another daemon serves {path}" + (f" at {found['socket']}" if found else ""),
+        raise Busy(f"another daemon serves {masked(url)}" + (f" at {found['socket']}" if found else ""),
                    hint="stop it with: engram daemon stop")
     bound = endpoint.inherited()
     socket_path = bound.path if bound else configuration.socket_path(os.environ, settings, path)
 
-    engine = _open(settings, path)
+    engine = _open(settings, url)
     try:
         bound = bound or endpoint.bind(socket_path)
         daemon = Daemon(engine, settings, load, bound=bound, database=path, lock=held)
@@ -197,7 +198,7 @@ def _serve(report: Report, *, socket: str | None, database: str | None, config: 
             bound.remove()
         raise
     report.ready(socket_path, configuration.log_path(os.environ), handler)
-    log.info("engram %s serves %s at %s, pid %d", _version(), path, socket_path, os.getpid())
+    log.info("engram %s serves %s at %s, pid %d", _version(), engine.store.name, socket_path, os.getpid())
     try:
         daemon.run()
     finally:
@@ -207,9 +208,21 @@ def _serve(report: Report, *, socket: str | None, database: str | None, config: 
     return 0
 
 
+def _named(database: str | None) -> str | None:
+    """Return the database of the command line; a file's path may be relative, a URL may hold no password."""
+    if database is None or "://" not in database:
+        return database and os.path.abspath(database)
+    from engram_core.places import refuse_seen
+
+    refuse_seen(database, "--database")
+    return database
+
+
 def _open(settings: Settings, database: str) -> Engine:
     """Open the database while asyncio is loaded: the one waits for the disk, the other needs the processor."""
     import threading
+
+    from engram_core.dsn import is_server
 
     found: list[Engine | BaseException] = []
 
@@ -222,6 +235,8 @@ def _open(settings: Settings, database: str) -> Engine:
             found.append(exc)
 
     thread = threading.Thread(target=open_it, name="engram-open")
+    if is_server(database):  # whose driver needs the ssl that asyncio is loaded without
+        _load_asyncio()
     thread.start()
     _load_asyncio()
     thread.join()

@@ -119,7 +119,7 @@ class SelfCheck:
     def _warnings(self) -> list[str]:
         found = []
         store = self.daemon.engine.store
-        wal = store.sizes()["wal_bytes"]
+        wal = store.health().get("wal_bytes", 0)
         if wal > WAL_WARN:
             self.daemon.engine.shorten()
             found.append(f"the log of the database has {wal >> 20} MiB: a program that reads it keeps it from being "

@@ -98,6 +98,7 @@ class Spent(NamedTuple):
     plan: Plan
     caps: list[int]
     kept: list[int]
+    left: int
 
 
 _RULES = {"full": 0, "short": 1, "reference": 2}
@@ -152,7 +153,7 @@ def spend(found: Gathered, counter: Counter, reads: Reads) -> Spent:
             break
         batch *= 2
         pool.reopen(_FIT_REASONS)
-    return Spent(counter, budget, plan, fit.section_caps, kept)
+    return Spent(counter, budget, plan, fit.section_caps, kept, budget - counter.skeleton - fit.used)
 
 
 def too_small(budget: int, counter: Counter, parts: int) -> BudgetTooSmall:
@@ -160,7 +161,7 @@ def too_small(budget: int, counter: Counter, parts: int) -> BudgetTooSmall:
     least = parts * counter.skeleton
     what = "the empty packet alone takes" if parts == 1 else "its stable and volatile parts take, when empty,"
     return BudgetTooSmall(f"budget.max_tokens is {budget}; {what} {least} tokens in {counter.form}",
-                          hint=f"give at least {least}, or take the text format")
+                          hint=f"give at least {least}, or take --format text")
 
 
 def is_indexed(found: Gathered, counter: Counter) -> bool:
@@ -188,6 +189,8 @@ def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) 
         return []
     long = pool.longer(KIND["event"], CUT_TOKENS, indexed)
     most = max(_BATCH, room // CUT_TOKENS)
+    if reads.far:
+        read_lines(long, reads, found)  # all at once: more may be cut below
     _cut(found, long[:most], counter, reads)
     return long[most:]
 

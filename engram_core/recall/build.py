@@ -47,12 +47,15 @@ def make_question(scope: Scope, request: PacketRequest, policy: Policy, now_ms: 
 
 
 def build_packet(question: Question, reads: Reads, cache: IndexCache, counter: Counter, *,
-                 exclude: Taken | None = None) -> Composed:
-    """Gather, spend and compose; what is excluded is in the stable part already."""
+                 exclude: Taken | None = None, last: bool = False) -> Composed:
+    """Gather, spend and compose; what is excluded is in the stable part already.
+
+    ``last`` says that nothing else is read afterwards in the same state of the store.
+    """
     found = gather(question, reads, cache, exclude)
     spent = spend(found, counter, reads)
     revisions = [(level, one.revision) for level, one in found.layers]
-    packet = compose(found, spent, reads, _build_id(question, revisions, counter))
+    packet = compose(found, spent, reads, _build_id(question, revisions, counter), last=last)
     log = trace.listener()
     if log is not None:
         trace.tell(log, packet, reads)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from engram_core import layout
 from engram_core.kernel import shown
 from engram_core.recall.account import filters
+from engram_core.recall.ahead import of_sources
 from engram_core.recall.budget import UNLIMITED, Spent
 from engram_core.recall.candidates import ARRAY, ARRAYS, KIND, REASONS, SECTION_OF_ARRAY, SECTIONS
 from engram_core.recall.gather import CAPS, Gathered
-from engram_core.recall.lines import forms_of, read_lines
+from engram_core.recall.lines import forms_of, read_lines, wants_lines
 from engram_core.scope import SCOPE_FIELDS
 from engram_core.values import dump_json, format_time
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _CITE_TOKENS = 12
 """No citation takes fewer tokens, so no more of them are looked up than could fit."""
+_FEW = 4  # more than the room seems to hold: it is counted exactly only afterwards
 
 
 class Composed:
@@ -157,9 +159,19 @@ def _limits(policy: Policy) -> str:
     return known
 
 
-def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str) -> Composed:
-    """Fetch the lines of what is kept, lay them out, add citations while there is room, and count exactly."""
+def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str, *, last: bool = False) -> Composed:
+    """Fetch the lines of what is kept, lay them out, add citations while there is room, and count exactly.
+
+    ``last`` says that nothing else is read after this in the same state of the store.
+    """
     packet = Composed(found, spent, build_id)
+    cites = spent.counter.form == "json" and not found.question.still
+    cited: dict[str, str] = {}
+    if reads.far:
+        index, scope = found.layers[0][1], found.question.scope
+        ids = _cited_ids(found, spent.kept)[:min(max(0, spent.left) // _CITE_TOKENS + _FEW, 1000)] if cites else []
+        reads.ahead(wants_lines(spent.kept, reads, found) + of_sources(index, scope, ids, reads), last=last)
+        cited = {**dict.fromkeys(ids, ""), **index.sources(scope, ids, reads)}
     read_lines(spent.kept, reads, found)
     packet.led = [number for number in spent.kept if number in found.lines]
     packet.kept = packet.led if not found.units else [one for number in packet.led
@@ -185,8 +197,8 @@ def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str) -> Compo
             tokens += counter.heading(section)
         packet.usage[section] += tokens
         packet.used += tokens
-    if counter.form == "json" and not found.question.still:
-        _cite(packet, reads)
+    if cites:
+        _cite(packet, reads, cited)
     return packet
 
 
@@ -206,8 +218,19 @@ _QUOTING = {KIND["event"], KIND["turn"], KIND["quote"]}
 """The kinds of candidates that are an event's own words."""
 
 
-def _cite(packet: Composed, reads: Reads) -> None:
-    """Resolve what the kept memories cite, in the rank order of those who cite, as far as the budget goes."""
+def _cited_ids(found: Gathered, kept: list[int]) -> list[str]:
+    """Return what candidates cite and do not show themselves, in the rank order of those who cite."""
+    quoted_ids = shown.ids_of(found.pool, kept, _QUOTING)
+    wanted: dict[str, None] = {}
+    for layer, doc in shown.docs(found.pool, kept):  # in rank order, as they were filled
+        for id_ in found.layers[layer][1].cites.get(doc, ()):
+            if id_ not in quoted_ids:
+                wanted[id_] = None
+    return list(wanted)
+
+
+def _cite(packet: Composed, reads: Reads, cited: dict[str, str]) -> None:
+    """Resolve what the kept memories cite as far as the budget goes; ``cited`` are lines known already, "" if none."""
     spent, found = packet.spent, packet.found
     room = spent.budget - packet.used
     limit = spent.plan.limits.get("citations")
@@ -216,22 +239,17 @@ def _cite(packet: Composed, reads: Reads) -> None:
     most = 1000 if rule is None or rule.max_items is None else min(1000, rule.max_items)
     if (rule is not None and not rule.show) or room < _CITE_TOKENS or most == 0:
         return
-    quoted_ids = shown.ids_of(found.pool, packet.kept, _QUOTING)
-    wanted: dict[str, None] = {}
-    for layer, doc in shown.docs(found.pool, packet.kept):  # in rank order, as they were filled
-        for id_ in found.layers[layer][1].cites.get(doc, ()):
-            if id_ not in quoted_ids:
-                wanted[id_] = None
-    ids = list(wanted)[: min(room // _CITE_TOKENS, 1000)]
+    ids = _cited_ids(found, packet.kept)[: min(room // _CITE_TOKENS, 1000)]
+    unknown = [id_ for id_ in ids if id_ not in cited]
     if not ids:
         return
-    events = found.layers[0][1].sources(found.question.scope, ids, reads)
+    events = {**cited, **found.layers[0][1].sources(found.question.scope, unknown, reads)}
     lines: list[str] = []
     used = exact = inner = 0
     item = spent.counter.item
     for id_ in ids:
         line = events.get(id_)
-        if line is not None:
+        if line:
             as_inner, as_last = item("citations", line)
             cost = max(as_inner, as_last)
             if used + cost <= room:

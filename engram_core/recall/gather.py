@@ -110,7 +110,7 @@ class Gathered:
 
 def gather(question: Question, reads: Reads, cache: IndexCache, exclude: Taken | None = None) -> Gathered:
     """Read the state and the indexes and rank every kind; what is excluded is in the stable part already."""
-    found = Gathered(question, cache.layers(question.scope, reads))
+    found = Gathered(question, cache.layers(question.scope, reads, _turns(question)))
     parts: list[Part] = []
     if not question.still:
         found.state, parts = state_parts(question, found.layers[0][1], reads)
@@ -373,29 +373,27 @@ def _exclude(found: Gathered, first: int, exclude: Taken) -> None:
 
 def _window(found: Gathered, reads: Reads) -> set[int]:
     """Add the newest turns of the session, if the policy wants them, and return their document numbers."""
-    question = found.question
-    most = question.policy.conversation_window
-    if not question.policy.include_conversation_window or not _is_open(question, "conversation_window") or not most:
+    most = _turns(found.question)
+    if not most:
         return set()
     index = found.layers[0][1]
-    units: list[list[int]] = []
-    shown: set[int] = set()
-    for doc in reversed(index.sessions.get(question.scope.session_id, ())):
-        if doc not in shown and index.table.alive(doc) and index.table.about(doc)[3] == 0:
-            units.append([one for one in index.calls.unit(doc) if index.table.alive(one)])
-            shown.update(units[-1])
-            if len(shown) >= most:
-                break
-    seqs = {doc: index.table.about(doc)[1] for doc in shown}
-    lines = dict(reads.memories("event", question.scope.owner, ("seq", "line"), list(seqs.values()))) if seqs else {}
+    units = index.turns(found.question.scope.session_id, most)
+    lines = index.turn_lines([doc for unit in units for doc in unit], reads)
     for at, unit in enumerate(units):
         turns = [_add_part(found, Part("turn", "conversation_window", "conversation_window", index.ids[doc],
-                                       [("full", _turn(lines[seqs[doc]]))], at, ""))
-                 for doc in unit if seqs[doc] in lines]
+                                       [("full", _turn(lines[doc]))], at, ""))
+                 for doc in unit if doc in lines]
         if len(turns) > 1:
             found.forms[turns[0]] = [("full", ",\n".join(found.lines[one] for one in turns))]
             join(found, turns[0], turns)
-    return shown
+    return {doc for unit in units for doc in unit}
+
+
+def _turns(question: Question) -> int:
+    """Return how many of the newest turns the policy wants."""
+    policy = question.policy
+    shown = policy.include_conversation_window and _is_open(question, "conversation_window")
+    return policy.conversation_window if shown else 0
 
 
 def _turn(line: str) -> str:

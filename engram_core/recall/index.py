@@ -24,7 +24,7 @@ from engram_core.values import day_of
 
 if TYPE_CHECKING:
     from engram_core.scope import Scope
-    from engram_core.store.reads import Reads
+    from engram_core.store.reads import News, Reads
     from engram_core.store.transaction import Owner
     from engram_core.tokens import Tokenizer
 
@@ -44,6 +44,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "insight": ("seq", "tokens", "pinned", "recall_count", "body", "id", "session_id", "run_id", "validation_state",
                 "expires", "ended", "created_at"),
 }
+WANTED = tuple(COLUMNS.items())
+_LINE = COLUMNS["event"].index("line")
+CITED_COLUMNS = ("seq", "line", "body", "ts")
+_BODIES = 128
 _SEVERAL = -1
 _DEAD = 4096  # documents taken out of an index before it is worth making anew
 _PICTURE = re.compile(r"\[(?:image|photo|picture): ([^\[\]]*)\]\Z")
@@ -77,6 +81,11 @@ def fold_number(text: str) -> int:
     """Return the number that stands for a text without differences of case and white space, 0 for an empty one."""
     folded = fold(text)
     return int.from_bytes(blake2b(folded.encode("utf-8", "replace"), digest_size=8).digest(), "big") if folded else 0
+
+
+def state_places(scope: Scope) -> tuple[tuple[str, str, str], tuple[str, str, str]]:
+    """Return how the states of a scope are known in ``bodies``."""
+    return ("working_state", scope.session_id, scope.run_id), ("short_term", scope.session_id, "")
 
 
 class Lines:
@@ -125,6 +134,7 @@ class OwnerIndex:
         self.citations = Lines()
         self._stamp = -1
         self.states: dict[tuple[str, ...], tuple[int, dict[str, Any], list[Any]]] = {}
+        self.bodies: dict[tuple[str, str, str], str | None] = {}
         self._tokenizer = tokenizer
         self._language = language
         self._text: TextIndex | None = None
@@ -133,6 +143,18 @@ class OwnerIndex:
 
     def sources(self, scope: Scope, ids: list[str], reads: Reads) -> dict[str, str]:
         """Resolve event ids that memories cite to the lines that cite them; unknown ones are left out."""
+        found, missing, several = self.cited_lines(ids)
+        if missing:
+            for seq, line, body, ts in reads.memories("event", self.owner, CITED_COLUMNS, list(missing)):
+                id_, doc = missing[seq]
+                found[id_] = citation_line(id_, line or body, ts)
+                self.citations.put(doc, found[id_])
+        for id_, (text, ts) in (reads.source_events(scope, several) if several else {}).items():
+            found[id_] = citation_line(id_, text, ts)
+        return found
+
+    def cited_lines(self, ids: list[str]) -> tuple[dict[str, str], dict[int, tuple[str, int]], list[str]]:
+        """Return the known lines by id, (id, document) of those to be read by seq, and the ids of several runs."""
         found: dict[str, str] = {}
         missing: dict[int, tuple[str, int]] = {}
         several = []
@@ -146,15 +168,7 @@ class OwnerIndex:
                     missing[self.table.about(doc)[1]] = (id_, doc)
                 else:
                     found[id_] = line
-        if missing:
-            columns = ("seq", "line", "body", "ts")
-            for seq, line, body, ts in reads.memories("event", self.owner, columns, list(missing)):
-                id_, doc = missing[seq]
-                found[id_] = citation_line(id_, line or body, ts)
-                self.citations.put(doc, found[id_])
-        for id_, (text, ts) in (reads.source_events(scope, several) if several else {}).items():
-            found[id_] = citation_line(id_, text, ts)
-        return found
+        return found, missing, several
 
     @property
     def tokenizer_name(self) -> str:
@@ -187,36 +201,84 @@ class OwnerIndex:
         """Return the number of a cue, session or task type, -1 for one never seen."""
         return self._names.get(word, -1)
 
+    def is_fresh(self, stamp: int) -> bool:
+        """Tell whether nothing can have changed since the last refresh."""
+        return stamp == self._stamp and stamp >= 0
+
     def refresh(self, reads: Reads, stamp: int) -> None:
         """Bring the index to the store's revision; ``stamp`` is that of the reads now."""
-        if stamp == self._stamp:
+        if self.is_fresh(stamp):
             return
         self._stamp = stamp
-        current = reads.revision(self.owner)
-        if current == self.revision:
-            return
         if self.revision < 0:
+            current = reads.revision(self.owner)
             for kind in KINDS:
-                self._load(reads, kind, None)
-        else:
-            touched: dict[str, dict[int, str]] = {}
-            for change in reads.changes(self.owner, self.revision):
-                if change.kind in KINDS:
-                    touched.setdefault(change.kind, {})[change.seq] = change.op
-                current = max(current, change.revision)
-            self.counted = [one for one in self.counted if one[1] not in touched.get(one[0], ())]
-            for kind, ops in touched.items():
-                gone = [seq for seq, op in ops.items() if op == "forget"]
-                for seq in gone:
-                    self._remove(KINDS.index(kind), seq)
-                self._load(reads, kind, sorted(seq for seq, op in ops.items() if op != "forget"))
-        self.revision = current
+                self._load(kind, reads.memories(kind, self.owner, COLUMNS[kind]))
+            self.revision = current
+        elif news := reads.news(self.owner, self.revision, WANTED):
+            self._take_over(news)
 
-    def _load(self, reads: Reads, kind: str, seqs: list[int] | None) -> None:
+    def _take_over(self, news: list[News]) -> None:
+        touched: dict[str, dict[int, tuple[Any, ...] | None]] = {}
+        for one in news:
+            if one.kind in KINDS:
+                touched.setdefault(one.kind, {})[one.seq] = None if one.op == "forget" else one.row
+            else:
+                place = (one.kind, one.session_id, one.run_id)
+                if place in self.bodies:
+                    self.bodies[place] = None if one.row is None else one.row[0]
+        self.counted = [one for one in self.counted if one[1] not in touched.get(one[0], ())]
+        for kind, rows in touched.items():
+            for seq, row in rows.items():
+                if row is None:
+                    self._remove(KINDS.index(kind), seq)
+            self._load(kind, [row for row in rows.values() if row is not None])
+            if kind == "event":  # what was just said is what is shown next
+                for row in rows.values():
+                    doc = None if row is None or not row[_LINE] else self._docs[0].get(row[0])
+                    if doc is not None and row is not None:
+                        self.lines.put(doc, row[_LINE])
+        self.revision = news[-1].revision
+
+    def state(self, scope: Scope, reads: Reads) -> tuple[str | None, str | None]:
+        """Return the working state of the run and the short-term state of the session as JSON."""
+        places = state_places(scope)
+        if not all(place in self.bodies for place in places):
+            if len(self.bodies) >= _BODIES:
+                self.bodies.clear()
+            self.bodies[places[0]], self.bodies[places[1]] = reads.working_state(scope), reads.short_term(scope)
+        return self.bodies[places[0]], self.bodies[places[1]]
+
+    def turns(self, session: str, most: int) -> list[list[int]]:
+        """Return the newest turns of a session, newest first, a call with its results as one."""
+        units: list[list[int]] = []
+        shown: set[int] = set()
+        for doc in reversed(self.sessions.get(session, ())):
+            if doc not in shown and self.table.alive(doc) and self.table.about(doc)[3] == 0:
+                units.append([one for one in self.calls.unit(doc) if self.table.alive(one)])
+                shown.update(units[-1])
+                if len(shown) >= most:
+                    break
+        return units
+
+    def turn_lines(self, docs: list[int], reads: Reads) -> dict[int, str]:
+        """Return the lines of turns, reading those that are not remembered."""
+        found = {doc: line for doc in docs if (line := self.lines.held.get(doc)) is not None}
+        seqs = self.unread(docs)
+        for seq, line in reads.memories("event", self.owner, ("seq", "line"), list(seqs)) if seqs else ():
+            found[seqs[seq]] = line
+            self.lines.put(seqs[seq], line)
+        return found
+
+    def unread(self, docs: list[int]) -> dict[int, int]:
+        """Return the documents whose lines are not remembered, by their seqs."""
+        return {self.table.about(doc)[1]: doc for doc in docs if self.lines.held.get(doc) is None}
+
+    def _load(self, kind: str, rows: list[tuple[Any, ...]]) -> None:
         add = {"event": self._event, "fact": self._fact, "episode": self._episode, "procedure": self._procedure,
                "insight": self._insight}[kind]
         number = KINDS.index(kind)
-        for row in sorted(reads.memories(kind, self.owner, COLUMNS[kind], seqs)):
+        for row in sorted(rows):
             known = self._docs[number].get(row[0])
             if known is not None:
                 if kind == "event":  # only its pin can change, and its place in the dialogue must not
@@ -363,10 +425,20 @@ class IndexCache:
         self._last: tuple[int, Owner | None, list[tuple[str, OwnerIndex]]] = (-1, None, [])
         self.nbytes = 0
 
-    def layers(self, scope: Scope, reads: Reads) -> list[tuple[str, OwnerIndex]]:
-        """Return the indexes of the scope's layers, fresh as of now: the user's, and wider ones that hold anything."""
+    def layers(self, scope: Scope, reads: Reads, turns: int = 0) -> list[tuple[str, OwnerIndex]]:
+        """Return the indexes of the scope's layers, fresh as of now: the user's, and wider ones that hold anything.
+
+        ``turns`` of the session will be wanted too.
+        """
         stamp, owner = reads.stamp(), scope.owner
-        if self._last[:2] != (stamp, owner):
+        if stamp < 0 or self._last[:2] != (stamp, owner):
+            if reads.far:
+                from engram_core.recall import ahead  # late: it looks into indexes, and few have a far database
+
+                indexes = [self._known(scope.layer(level)) for level in SCOPE_LEVELS]
+                requests = [one for index in indexes if not index.is_fresh(stamp)
+                            for one in ahead.of_refresh(index, reads)]
+                reads.ahead(requests + ahead.of_session(indexes[0], scope, turns, reads))
             found = [(level, self.get(scope.layer(level), reads, stamp)) for level in SCOPE_LEVELS]
             found = [(level, index) for level, index in found if level == "user" or index.table.live]
             self._last = (stamp, owner, found)
@@ -374,9 +446,7 @@ class IndexCache:
 
     def get(self, owner: Owner, reads: Reads, stamp: int) -> OwnerIndex:
         """Return the owner's index, fresh as of the reads' stamp."""
-        index = self._open.get(owner)
-        if index is None:
-            index = OwnerIndex(owner, self._tokenizer(), self._language)
+        index = self._known(owner)
         before = index.revision
         index.refresh(reads, stamp)
         if index.dead > max(_DEAD, int(index.table.live)):  # it would hold ever more of what was forgotten
@@ -390,6 +460,9 @@ class IndexCache:
             self._sizes[owner] = size
             self._shrink()
         return index
+
+    def _known(self, owner: Owner) -> OwnerIndex:
+        return self._open.get(owner) or OwnerIndex(owner, self._tokenizer(), self._language)
 
     def _shrink(self) -> None:
         """Drop indexes until the rest fits the limit; the last used one stays."""

@@ -17,7 +17,7 @@ from engram_core.recall.items import short_forms
 from engram_core.values import dump_json
 
 if TYPE_CHECKING:
-    from engram_core.store.reads import Reads
+    from engram_core.store.reads import Reads, Request
     from engram_core.tokens import Tokenizer
 
 LINE_COLUMN = {"event": "line", "fact": "body", "episode": "body", "procedure": "body", "insight": "body"}
@@ -41,11 +41,34 @@ def read_lines(numbers: list[int], reads: Reads, found: Gathered) -> None:
             found.forms[number] = [("full", ",\n".join(said))]
 
 
-def _read_missing(numbers: list[int], reads: Reads, found: Gathered) -> None:
-    groups: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+def wants_lines(numbers: list[int], reads: Reads, found: Gathered) -> list[Request]:
+    """Return what ``read_lines`` will ask for."""
+    if found.units:
+        numbers = [one for number in numbers if number not in found.forms for one in found.units.get(number, (number,))]
+    missing = shown.lines(found.pool, numbers, [index.lines.held for _, index in found.layers], found.lines)
+    return _wants(_groups(missing, found), reads, found) if missing else []
+
+
+Groups = dict[tuple[int, int], list[tuple[int, int, int]]]
+
+
+def _groups(numbers: list[int], found: Gathered) -> Groups:
+    groups: Groups = {}
     for number in numbers:
         kind, _, layer, doc, seq, _ = found.pool.brief(number)
         groups.setdefault((layer, kind), []).append((number, doc, seq))
+    return groups
+
+
+def _wants(groups: Groups, reads: Reads, found: Gathered) -> list[Request]:
+    return [request for (layer, kind), members in groups.items() for request in reads.of_memories(
+        KINDS[kind], found.layers[layer][1].owner, ("seq", LINE_COLUMN[KINDS[kind]]), [seq for *_, seq in members])]
+
+
+def _read_missing(numbers: list[int], reads: Reads, found: Gathered) -> None:
+    groups = _groups(numbers, found)
+    if reads.far:
+        reads.ahead([one for one in _wants(groups, reads, found) if not reads.has(one)])
     for (layer, kind), members in groups.items():
         name, index = KINDS[kind], found.layers[layer][1]
         lines: dict[int, str] = dict(reads.memories(name, index.owner, ("seq", LINE_COLUMN[name]),

@@ -40,7 +40,7 @@ def build_part(question: Question, part: str, reads: Reads, cache: IndexCache, c
             taken = _taken(packet)
             room = None if question.room is None else question.room - packet.used
             question = question._replace(room=room)
-    packet = build_packet(question, reads, cache, counter, exclude=taken)
+    packet = build_packet(question, reads, cache, counter, exclude=taken, last=most_chars is None)
     while most_chars is not None and (size := _chars(packet, counter)) > most_chars:
         if packet.used <= counter.skeleton:
             raise BadInput(f"max_chars is {most_chars}; the empty packet alone has {size} characters in {counter.form}",

@@ -39,7 +39,7 @@ def state_parts(question: Question, index: OwnerIndex, reads: Reads) -> tuple[di
     if known is not None and known[0] == index.revision:
         return known[1], known[2]
     scope = question.scope
-    state_json, stm_json = reads.working_state(scope), reads.short_term(scope)
+    state_json, stm_json = index.state(scope, reads)
     state = json.loads(state_json) if state_json else {}
     stm = json.loads(stm_json) if stm_json else {}
     parts = [*_working_state(question, state), *_summary(question, stm), *_lists(question, state, stm)]

@@ -1,4 +1,7 @@
-"""Databases as data: everything in which one SQL database differs from another. Code asks this object, never a name."""
+"""Databases as data: everything in which one SQL database differs from another. Code asks this object, never a name.
+
+Each driver's file holds the objects of its own databases.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,12 @@ from dataclasses import dataclass
 class Dialect:
     """How one database writes types, parameters, names and the end of a table.
 
-    ``types`` maps column kinds to SQL types; ``parameter`` is a format with the parameter's name; ``upsert`` is a
-    format with ``keys`` and ``sets``, ``excluded`` one with the column's ``name``; ``begin`` opens a writing
-    transaction, ``begin_reading`` one whose reads all see the same state.
+    ``types`` maps column kinds to SQL types; ``parameter`` is a format with the parameter's name; ``insert`` is a
+    format with ``table``, ``columns`` and ``values``, ``upsert`` one with ``insert``, ``keys`` and ``sets``,
+    ``excluded`` one with the column's ``name``. ``begin`` opens a writing transaction, ``begin_reading`` one whose
+    reads all see the same state. ``exclusive`` and ``shared`` end a select whose row is to be locked; a database that
+    lets one writer in at a time needs neither. ``inline_indexes`` says that indexes are made with their table,
+    ``schema_in_one`` that changes of the schema are undone with their transaction.
     """
 
     types: Mapping[str, str]
@@ -23,17 +29,7 @@ class Dialect:
     excluded: str
     begin: str
     begin_reading: str
-    max_parameters: int
-
-
-SQLITE = Dialect(
-    types={"key": "TEXT", "text": "TEXT", "json": "TEXT", "ms": "INTEGER", "int": "INTEGER", "real": "REAL"},
-    parameter=":{name}",
-    quote='"',
-    table_tail=" WITHOUT ROWID",
-    upsert="ON CONFLICT ({keys}) DO UPDATE SET {sets}",
-    excluded="excluded.{name}",
-    begin="BEGIN IMMEDIATE",
-    begin_reading="BEGIN",
-    max_parameters=30_000,
-)
+    exclusive: str = ""
+    shared: str = ""
+    inline_indexes: bool = False
+    schema_in_one: bool = True

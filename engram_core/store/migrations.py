@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from engram_core.errors import SchemaTooNew, StoreCorrupt
+from engram_core.errors import SchemaTooNew, StoreCorrupt, StoreError
 from engram_core.failpoints import reach
 from engram_core.store.dialect import Dialect
 from engram_core.store.statements import create_table
 from engram_core.store.tables import TABLES
 
 if TYPE_CHECKING:
-    from engram_core.store.sqlite import SqliteConnection
+    from engram_core.store.connection import Connection
 
 
 def _first(dialect: Dialect) -> list[str]:
@@ -26,14 +26,24 @@ def _first(dialect: Dialect) -> list[str]:
 STEPS: tuple[Callable[[Dialect], list[str]], ...] = (_first,)
 VERSION = len(STEPS)
 _APPLICATION = "engram"
+UNFINISHED = "copy of"
+"""The row of ``meta`` that says what a copy that is not whole yet is of."""
 
 
-def migrate(connection: SqliteConnection) -> int:
+def refuse_unfinished(connection: Connection) -> None:
+    """Raise StoreError for a store that is still being copied, or whose copying was cut short."""
+    found = connection.execute(f"SELECT value FROM meta WHERE name='{UNFINISHED}'")
+    if found:
+        raise StoreError(f"database {connection.name} is an unfinished copy of {' '.join(found[0][0].split())}",
+                         hint="finish it by running the same `engram store copy` again, or drop it")
+
+
+def migrate(connection: Connection) -> int:
     """Bring the database to this program's schema and return the version it had; 0 means it was empty."""
     found = check_schema(connection)
     if found == VERSION:
         return found
-    connection.begin()
+    connection.begin_schema()
     try:
         found = check_schema(connection)  # another process may have been faster
         for step in STEPS[found:]:
@@ -54,7 +64,7 @@ def migrate(connection: SqliteConnection) -> int:
     return found
 
 
-def check_schema(connection: SqliteConnection) -> int:
+def check_schema(connection: Connection) -> int:
     """Return the database's schema version, 0 for an empty one.
 
     Raises SchemaTooNew for a newer database and StoreCorrupt for one of another program.
@@ -62,16 +72,20 @@ def check_schema(connection: SqliteConnection) -> int:
     names = connection.tables()
     if not names:
         return 0
-    rows = dict(connection.execute("SELECT name, value FROM meta")) if _is_ours(connection, names) else {}
+    rows: dict[str, str] = {}
+    if _is_ours(connection, names):
+        rows = {row[0]: row[1] for row in connection.execute("SELECT name, value FROM meta")}
+        if not rows and not connection.dialect.schema_in_one and names <= {table.name for table in TABLES}:
+            return 0  # the making of the tables was cut short
     if rows.get("application") != _APPLICATION or not str(rows.get("schema", "")).isdigit():
-        raise StoreCorrupt(f"database {connection.path} belongs to another program: it has the tables "
+        raise StoreCorrupt(f"database {connection.name} belongs to another program: it has the tables "
                            f"{', '.join(sorted(names)[:5])}", hint="name another path in store.url")
     found = int(rows["schema"])
     if found > VERSION:
-        raise SchemaTooNew(f"database {connection.path} has schema {found}, this program knows up to {VERSION}",
+        raise SchemaTooNew(f"database {connection.name} has schema {found}, this program knows up to {VERSION}",
                            hint="install the newer Engram that wrote it, or name another path in store.url")
     return found
 
 
-def _is_ours(connection: SqliteConnection, names: set[str]) -> bool:
+def _is_ours(connection: Connection, names: set[str]) -> bool:
     return "meta" in names and connection.columns("meta") == ["name", "value"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core.scope import SCOPE_FIELDS, Scope
@@ -25,7 +26,7 @@ from engram_core.values import INT_MAX, format_time, parse_time
 
 if TYPE_CHECKING:
     from engram_core.models import EpisodeFilter, FactFilter, InsightFilter
-    from engram_core.store.sqlite import SqliteConnection
+    from engram_core.store.connection import Connection
 
 _KEPT = ("created_at", "updated_at", "recalled_at", "recall_count", "pinned")
 _CITED = ("event_id", "session_id", "run_id", "seq", "line", "body", "ts")
@@ -39,6 +40,10 @@ _ROW_BYTES = 400
 """What a listed row takes beside its body: scope, seq, times."""
 
 
+Request = tuple[str, dict[str, Any]]
+"""A statement with its values."""
+
+
 class Change(NamedTuple):
     """A line of the audit trail, as an index needs it."""
 
@@ -48,39 +53,86 @@ class Change(NamedTuple):
     op: str
 
 
-class Reads:
-    """The reading side of a store over one connection; not safe for two threads at once."""
+class News(NamedTuple):
+    """A change with what it changed, as that is now: a memory's columns, or a state's body; None where it is gone."""
 
-    def __init__(self, connection: SqliteConnection) -> None:
+    revision: int
+    kind: str
+    seq: int
+    op: str
+    session_id: str
+    run_id: str
+    row: tuple[Any, ...] | None
+
+
+class Reads:
+    """The reading side of a store over one connection; not safe for two threads at once.
+
+    Where the database is ``far``, what is wanted next is named beforehand and comes in one go, by ``ahead``; the reads
+    themselves are the same.
+    """
+
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._dialect = connection.dialect
+        self.far = connection.far
         self.rows_read = 0
+        self._epoch, self._still = 0, False  # in one state nothing changes, and each has its number
+        self._ahead: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
 
     @contextmanager
     def one_state(self) -> Iterator[None]:
         """Let all reads inside see the same state of the store, whatever is committed meanwhile."""
         began = self._connection.begin_reading()
+        if self.far and began:
+            self._epoch += 1
+            self._still = True
         try:
             yield
         finally:
+            self._ahead.clear()
+            self._still = False
             if began:
-                self._connection.rollback()
+                self._connection.end_reading()
+
+    def ahead(self, requests: list[Request], *, last: bool = False) -> None:
+        """Ask for what the next reads will want; ``last`` says that those are all, and ends the one state."""
+        if requests:
+            found = self._connection.batch(requests, last=last)
+            for (text, values), rows in zip(requests, found, strict=True):
+                self._ahead[text, *values.values()] = rows
+
+    def has(self, request: Request) -> bool:
+        """Tell whether the rows of a request are here already."""
+        return (request[0], *request[1].values()) in self._ahead
+
+    def _rows(self, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        rows = self._ahead.pop((text, *values.values()), None) if self._ahead else None
+        if rows is None:
+            rows = self._connection.execute(text, values)
+        self.rows_read += len(rows)
+        return rows
 
     def _select(self, table: Table, scope: Scope | Owner, columns: tuple[str, ...], *, level: str = "owner",
                 where: str = "", order: str = "", limit: int | None = None, **values: Any) -> list[tuple[Any, ...]]:
         text = sql.select(table, self._dialect, columns, level=level, where=where, order=order, limit=limit is not None)
-        rows = self._connection.execute(text, bound(scope, limit=limit, **values))
-        self.rows_read += len(rows)
-        return rows
+        return self._rows(text, bound(scope, limit=limit, **values))
 
     def stamp(self) -> int:
-        """Return a number that changes whenever anything was committed elsewhere; equal means nothing to look for."""
-        return self._connection.stamp()
+        """Return a number that changes whenever anything was committed elsewhere; equal means nothing to look for.
+
+        A negative one means that there is no such number here.
+        """
+        return self._epoch if self._still else self._connection.stamp()
 
     def revision(self, owner: Owner) -> int:
         """Return the owner's revision, 0 for one that never wrote."""
-        rows = self._connection.execute(sql.select(OWNERS, self._dialect, ("revision",)), bound(owner))
+        rows = self._rows(*self.of_revision(owner))
         return int(rows[0][0]) if rows else 0
+
+    def of_revision(self, owner: Owner) -> Request:
+        """Return what ``revision`` asks."""
+        return sql.select(OWNERS, self._dialect, ("revision",)), bound(owner)
 
     def changes(self, owner: Owner, after: int) -> list[Change]:
         """Return what changed for the owner after the revision, in order."""
@@ -88,21 +140,43 @@ class Reads:
                             order="revision", after=after)
         return [Change(*row) for row in rows]
 
+    def news(self, owner: Owner, after: int, columns: Columns) -> list[News]:
+        """Return what changed for the owner after the revision, in order, with the columns of each kind."""
+        found = []
+        for row in self._rows(*self.of_news(owner, after, columns)):
+            start, end = _places(columns)[row[1]]
+            part = row[start:end]  # a memory begins with its seq, a state is its body
+            revision, kind, seq, op, session, run = row[:6]
+            found.append(News(revision, kind, seq, op, session, run, part if part[0] is not None else None))
+        return found
+
+    def of_news(self, owner: Owner, after: int, columns: Columns) -> Request:
+        """Return what ``news`` asks."""
+        parts = tuple((kind, MEMORIES[kind], names) for kind, names in columns)
+        return sql.news(CHANGES, (*parts, *_STATES), self._dialect), bound(owner, after=after)
+
     def memories(self, kind: str, owner: Owner, columns: tuple[str, ...], seqs: list[int] | None = None,
                  ) -> list[tuple[Any, ...]]:
         """Return columns of the owner's memories of a kind, all of them or those with the given seqs, by seq."""
-        table = MEMORIES[kind]
+        return [row for request in self.of_memories(kind, owner, columns, seqs) for row in self._rows(*request)]
+
+    def of_memories(self, kind: str, owner: Owner, columns: tuple[str, ...], seqs: list[int] | None = None,
+                    ) -> list[Request]:
+        """Return what ``memories`` asks."""
         if seqs is None:
-            return self._select(table, owner, columns, order="seq")
-        rows: list[tuple[Any, ...]] = []
-        for start in range(0, len(seqs), _CHUNK):
-            part = seqs[start:start + _CHUNK]
+            return [(sql.select(MEMORIES[kind], self._dialect, columns, order="seq"), bound(owner))]
+        return self._by(MEMORIES[kind], owner, columns, "seq", seqs)
+
+    def _by(self, table: Table, owner: Scope | Owner, columns: tuple[str, ...], by: str, keys: list[Any],
+            ) -> list[Request]:
+        requests = []
+        for start in range(0, len(keys), _CHUNK):
+            part = keys[start:start + _CHUNK]
             size = 1 << (len(part) - 1).bit_length()  # a power of two, so that few statements are ever prepared
-            text = sql.select_many(table, self._dialect, columns, size)
             part = part + [part[0]] * (size - len(part))
-            rows += self._connection.execute(text, bound(owner, **{f"p{at}": seq for at, seq in enumerate(part)}))
-        self.rows_read += len(rows)
-        return rows
+            requests.append((sql.select_many(table, self._dialect, columns, size, by=by),
+                             bound(owner, **{f"p{at}": key for at, key in enumerate(part)})))
+        return requests
 
     def list_events(self, scope: Scope, *, level: str, start: int | None, end: int | None, limit: int | None,
                     after_seq: int | None) -> tuple[list[dict[str, Any]], int | None]:
@@ -150,13 +224,18 @@ class Reads:
 
     def working_state(self, scope: Scope) -> str | None:
         """Return the run's working state as JSON."""
-        rows = self._select(WORKING_STATES, scope, ("body",), level="run")
+        rows = self._rows(*self.of_states(scope)[0])
         return rows[0][0] if rows else None
 
     def short_term(self, scope: Scope) -> str | None:
         """Return the session's short-term state as JSON."""
-        rows = self._select(SHORT_TERMS, scope, ("body",), level="session")
+        rows = self._rows(*self.of_states(scope)[1])
         return rows[0][0] if rows else None
+
+    def of_states(self, scope: Scope) -> list[Request]:
+        """Return what ``working_state`` and ``short_term`` ask."""
+        return [(sql.select(table, self._dialect, ("body",), level=level), bound(scope))
+                for table, level in ((WORKING_STATES, "run"), (SHORT_TERMS, "session"))]
 
     def _listed(self, kind: str, owner: Scope | Owner, *, where: str = "", order: str = "seq", limit: int | None = None,
                 extra: tuple[str, ...] = (), level: str = "owner", **values: Any) -> list[dict[str, Any]]:
@@ -208,10 +287,12 @@ class Reads:
     def list_episodes(self, scope: Scope, wanted: EpisodeFilter) -> list[dict[str, Any]]:
         """Return the episodes that overlap the range and share a wanted tag and entity, by their start."""
         start, end = wanted.time_range.bounds() if wanted.time_range else (None, None)
+        where = [text for bound, text in ((end, "starts <= {end}"), (start, "COALESCE(ends, starts) >= {start}"))
+                 if bound is not None]
         found: list[dict[str, Any]] = []
         for level in ("tenant", "agent", "user"):
-            found += self._listed("episode", scope.layer(level), order="starts, seq", start=start, end=end, where=(
-                "({end} IS NULL OR starts <= {end}) AND ({start} IS NULL OR COALESCE(ends, starts) >= {start})"))
+            found += self._listed("episode", scope.layer(level), order="starts, seq", start=start, end=end,
+                                  where=" AND ".join(where))
         found = [one for one in found
                  if _shares(one.get("tags"), wanted.tags) and _shares(one.get("entities"), wanted.entities)]
         found.sort(key=lambda one: parse_time("start", one["time_range"]["start"]))
@@ -258,19 +339,32 @@ class Reads:
         The run's event wins, then the session's, then the newest.
         """
         found: dict[str, tuple[tuple[bool, bool, int], str, int]] = {}
-        for start in range(0, len(ids), _CHUNK):
-            part = ids[start:start + _CHUNK]
-            size = 1 << (len(part) - 1).bit_length()
-            text = sql.select_many(EVENTS, self._dialect, _CITED, size, by="event_id")
-            part = part + [part[0]] * (size - len(part))
-            for id_, session, run, seq, line, body, ts in self._connection.execute(
-                    text, bound(scope, **{f"p{at}": one for at, one in enumerate(part)})):
+        for request in self.of_source_events(scope, ids):
+            for id_, session, run, seq, line, body, ts in self._rows(*request):
                 mine = session == scope.session_id
                 rank = (mine and run == scope.run_id, mine, seq)
                 if id_ not in found or rank > found[id_][0]:
                     found[id_] = (rank, line or body, ts)
-        self.rows_read += len(found)
         return {id_: (text, ts) for id_, (_, text, ts) in found.items()}
+
+    def of_source_events(self, scope: Scope, ids: list[str]) -> list[Request]:
+        """Return what ``source_events`` asks."""
+        return self._by(EVENTS, scope, _CITED, "event_id", ids)
+
+
+Columns = tuple[tuple[str, tuple[str, ...]], ...]
+"""The columns wanted of each kind of memory."""
+_STATES = (("working_state", WORKING_STATES, ("body",)), ("short_term", SHORT_TERMS, ("body",)))
+
+
+@lru_cache(maxsize=8)
+def _places(columns: Columns) -> dict[str, tuple[int, int]]:
+    """Return where in a row of news each kind's columns are."""
+    found, at = {}, 6
+    for kind, names in (*columns, *((kind, names) for kind, _, names in _STATES)):
+        found[kind] = (at, at + len(names))
+        at += len(names)
+    return found
 
 
 def _ms(time: str | None) -> int | None:

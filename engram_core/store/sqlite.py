@@ -1,4 +1,4 @@
-"""The SQLite driver: connections, transactions and the map from SQLite's errors to ours. Driven by the store.
+"""The SQLite driver: its dialect, files, connections, and the map from SQLite's errors to ours. Driven by the store.
 
 Write-ahead log; one connection writes, others read. The module stays on the interpreter's own sqlite3 because the
 daemon's first start waits for it; the tests look into its schema with sqlite-utils.
@@ -13,8 +13,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engram_core.errors import Busy, DeadlineExceeded, EngramError, StoreCorrupt, StoreError
-from engram_core.store.dialect import SQLITE
+from engram_core.store.connection import Options
+from engram_core.store.dialect import Dialect
+from engram_core.store.migrations import VERSION, check_schema
 
+SQLITE = Dialect(
+    types={"key": "TEXT", "text": "TEXT", "json": "TEXT", "ms": "INTEGER", "int": "INTEGER", "real": "REAL"},
+    parameter=":{name}",
+    quote='"',
+    table_tail=" WITHOUT ROWID",
+    upsert="{insert} ON CONFLICT ({keys}) DO UPDATE SET {sets}",
+    excluded="excluded.{name}",
+    begin="BEGIN IMMEDIATE",
+    begin_reading="BEGIN",
+)
+CHECKED_BYTES = 64 << 20
+"""A database up to this size is looked through for damage when it opens; a larger one would delay the start, and
+damage in it is refused where it is met."""
+_LOOKS = 3
 _KEEP = "keep the file and restore a backup with: engram restore FILE; or name another path in store.url"
 _HEAD = b"SQLite format 3\0"
 _CHECKPOINT_MS = 50
@@ -35,6 +51,79 @@ _BY_CODE: dict[int, tuple[type[EngramError], str]] = {
 }
 
 
+class SqliteDatabase:
+    """One file, or ":memory:" for a private database of this process."""
+
+    kind, far = "sqlite", False
+
+    def __init__(self, path: str, options: Options) -> None:
+        self.name = path
+        self._options = options
+        if path != ":memory:":
+            from engram_core.store.backup import keep_before_migration, refuse_half_restored  # late: it opens files too
+
+            _make_folder(os.path.dirname(path) or ".")
+            refuse_half_restored(path)
+            if check_file(path):
+                found = _refuse_foreign(path, options.busy_ms)
+                if 0 < found < VERSION:
+                    keep_before_migration(path, found)
+        self._writer = self._open("write")
+        self._reader: SqliteConnection | None = None
+
+    def _open(self, role: str) -> SqliteConnection:
+        return SqliteConnection(self.name, durability=self._options.durability, busy_ms=self._options.busy_ms,
+                                role=role)
+
+    def writer(self) -> SqliteConnection:
+        """Return the one connection that writes."""
+        return self._writer
+
+    def reader(self) -> SqliteConnection:
+        """Return the one that reads; in memory it is the same."""
+        if self._reader is None:
+            self._reader = self._writer if self.name == ":memory:" else self._open("read")
+        return self._reader
+
+    def facts(self) -> dict[str, Any]:
+        """Return version, durability and sizes in bytes."""
+        return self._writer.facts()
+
+    def health(self) -> dict[str, Any]:
+        """Return the bytes of the database and its log, without opening either."""
+        return sizes(self.name)
+
+    def checkpoint(self) -> bool:
+        """Empty the write-ahead log; False when a reader was in the way."""
+        return self.name == ":memory:" or self._writer.checkpoint()
+
+    def mend(self) -> SqliteConnection:
+        """Open the database anew after a failure and look through it, and return the connection that writes now."""
+        if self.name != ":memory:":
+            if not check_file(self.name):
+                raise StoreCorrupt(f"database {self.name} is gone or empty",
+                                   hint="restore a backup with: engram restore FILE")
+            _refuse_foreign(self.name, self._options.busy_ms)
+            fresh = self._open("write")
+            self._writer.close()
+            self._writer = fresh
+        return self._writer
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Let writers give up sooner."""
+        self._options = self._options._replace(busy_ms=min(self._options.busy_ms, round(seconds * 1000)))
+        self._writer.wait_at_most(seconds)
+
+    def close(self) -> None:
+        """Close both connections."""
+        if self._reader is not None and self._reader is not self._writer:
+            self._reader.close()
+        self._writer.close()
+
+
+open_database = SqliteDatabase
+
+
 class SqliteConnection:
     """One connection. ``path`` ":memory:" keeps everything in this process.
 
@@ -42,10 +131,10 @@ class SqliteConnection:
     stay as it is whatever it turns out to be.
     """
 
-    dialect = SQLITE
+    dialect, far = SQLITE, False
 
     def __init__(self, path: str, *, durability: str = "full", busy_ms: int = 5000, role: str = "write") -> None:
-        self.path = path
+        self.path = self.name = path
         self._busy_s = busy_ms / 1000
         self._expires = 0.0  # of the reading transaction, when there is one
         self._looks = False
@@ -99,6 +188,11 @@ class SqliteConnection:
         except sqlite3.Error as error:
             raise self.mapped(error) from error
 
+    def batch(self, statements: Sequence[tuple[str, Mapping[str, Any]]], *, last: bool = False,
+              ) -> list[list[tuple[Any, ...]]]:
+        """Run statements one after the other: they have no way to go."""
+        return [self.execute(sql, values) for sql, values in statements]
+
     def stream(self, sql: str, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         """Run one statement and hand out its rows one by one, for replies that end when they are full."""
         try:
@@ -147,8 +241,12 @@ class SqliteConnection:
         """Let ``begin`` give up sooner, for who tries again by a deadline of its own."""
         self._busy_s = min(self._busy_s, seconds)
 
+    def begin_schema(self) -> None:
+        """Open a transaction that changes tables: here every writing one may."""
+        self.begin()
+
     def begin_reading(self) -> bool:
-        """Let all reads until ``rollback`` see one state; False where there is but one connection, which writes too."""
+        """Let all reads until ``end_reading`` see one state; False where the only connection writes too."""
         if self.path == ":memory:" or self._db.in_transaction:
             return False
         self.execute(self.dialect.begin_reading)
@@ -157,6 +255,10 @@ class SqliteConnection:
 
     def _expired(self) -> bool:
         return 0.0 < self._expires < time.monotonic()
+
+    def end_reading(self) -> None:
+        """Let go of the state."""
+        self.rollback()
 
     def commit(self) -> None:
         """Make the transaction durable; raise when that cannot be known, after undoing it."""
@@ -280,3 +382,39 @@ def _make_private(path: str) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise StoreError(f"database {path}: {error.strerror}", hint="name a writable file in store.url") from error
+
+
+def _make_folder(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"folder {path}: {error.strerror}", hint="name a file of ours in store.url") from error
+
+
+def _refuse_foreign(path: str, busy_ms: int) -> int:
+    """Raise for a file that is damaged, newer or another program's, before anything is written; return its schema.
+
+    What looks damaged is looked at again: it may be that another process has just begun to write.
+    """
+    for left in range(_LOOKS - 1, -1, -1):
+        try:
+            return _look(path, busy_ms)
+        except StoreCorrupt:
+            if not left:
+                raise
+            time.sleep(0.05)
+    raise AssertionError
+
+
+def _look(path: str, busy_ms: int) -> int:
+    connection = SqliteConnection(path, busy_ms=busy_ms, role="check")
+    try:
+        schema = check_schema(connection)
+        if schema == 0 or os.stat(path).st_size > CHECKED_BYTES:
+            return schema
+        damage = connection.quick_check()
+    finally:
+        connection.close()
+    if damage != "ok":
+        raise StoreCorrupt(f"database {path} is damaged: {damage}", hint=_KEEP)
+    return schema

@@ -21,13 +21,16 @@ def create_table(table: Table, dialect: Dialect) -> list[str]:
 
     lines = [f"  {name(c.name)} {dialect.types[c.kind]}{'' if c.null else ' NOT NULL'}" for c in table.all_columns()]
     lines.append(f"  PRIMARY KEY ({', '.join(map(name, primary_key(table)))})")
-    made = [f"CREATE TABLE IF NOT EXISTS {name(table.name)} (\n" + ",\n".join(lines) + f"\n){dialect.table_tail}"]
+    made = []
     for unique, group in (("UNIQUE ", table.unique), ("", table.indexes)):
         for columns in group:
-            index = f"{table.name}_{columns[-1]}"
-            made.append(f"CREATE {unique}INDEX IF NOT EXISTS {name(index)} ON {name(table.name)} "
-                        f"({', '.join(map(name, columns))})")
-    return made
+            index, listed = name(f"{table.name}_{columns[-1]}"), ", ".join(map(name, columns))
+            if dialect.inline_indexes:
+                lines.append(f"  {unique}KEY {index} ({listed})")
+            else:
+                made.append(f"CREATE {unique}INDEX IF NOT EXISTS {index} ON {name(table.name)} ({listed})")
+    return [f"CREATE TABLE IF NOT EXISTS {name(table.name)} (\n" + ",\n".join(lines) + f"\n){dialect.table_tail}",
+            *made]
 
 
 def primary_key(table: Table) -> tuple[str, ...]:
@@ -57,19 +60,28 @@ def upsert(table: Table, dialect: Dialect) -> str:
     keys = primary_key(table)
     rest = [column.name for column in table.all_columns() if column.name not in keys]
     sets = ", ".join(f"{one}={dialect.excluded.format(name=one)}" for one in rest)
-    return f"{insert(table, dialect)} {dialect.upsert.format(keys=', '.join(keys), sets=sets)}"
+    return dialect.upsert.format(insert=insert(table, dialect), keys=", ".join(keys), sets=sets)
+
+
+@lru_cache(maxsize=64)
+def add_missing(table: Table, dialect: Dialect) -> str:
+    """Insert one whole row, or leave the row with the same key as it is."""
+    keys = primary_key(table)
+    kept = next(column.name for column in table.all_columns() if column.name not in keys)
+    return dialect.upsert.format(insert=insert(table, dialect), keys=", ".join(keys),
+                                 sets=f"{kept}={table.name}.{kept}")
 
 
 @lru_cache(maxsize=512)
 def select(table: Table, dialect: Dialect, columns: tuple[str, ...], *, level: str = "owner", where: str = "",
-           order: str = "", limit: bool = False) -> str:
-    """Select columns within a scope; ``where`` uses named parameters as ``{name}``."""
+           order: str = "", limit: bool = False, lock: str = "") -> str:
+    """Select columns within a scope; ``where`` uses named parameters as ``{name}``, ``lock`` is one of the dialect."""
     text = f"SELECT {', '.join(columns)} FROM {table.name} WHERE {_scoped(table, dialect, level)}"
     if where:
         text += f" AND {_named(where, dialect)}"
     if order:
         text += f" ORDER BY {order}"
-    return text + (f" LIMIT {dialect.parameter.format(name='limit')}" if limit else "")
+    return text + (f" LIMIT {dialect.parameter.format(name='limit')}" if limit else "") + lock
 
 
 @lru_cache(maxsize=512)
@@ -94,6 +106,25 @@ def select_many(table: Table, dialect: Dialect, columns: tuple[str, ...], count:
 
 
 @lru_cache(maxsize=8)
+def news(changes: Table, parts: tuple[tuple[str, Table, tuple[str, ...]], ...], dialect: Dialect) -> str:
+    """Select an owner's changes after a revision, and beside each what it changed as it is now.
+
+    Every part is a kind, the table its rows are in and their columns; a row is found by its seq, where its table has
+    no seq by the session and run of the change.
+    """
+    named = ", ".join(f"c.{one}" for one in ("revision", "kind", "seq", "op", "session_id", "run_id"))
+    joins = ""
+    for at, (kind, table, columns) in enumerate(parts):
+        named += "".join(f", t{at}.{one}" for one in columns)
+        by = (*OWNER, "seq") if table.key == ("seq",) else table.scope
+        joins += f" LEFT JOIN {table.name} t{at} ON c.kind='{kind}' AND " + " AND ".join(
+            f"t{at}.{one}=c.{one}" for one in by)
+    scope = " AND ".join(f"c.{one}={dialect.parameter.format(name=one)}" for one in OWNER)
+    after = dialect.parameter.format(name="after")
+    return f"SELECT {named} FROM {changes.name} c{joins} WHERE {scope} AND c.revision > {after} ORDER BY c.revision"
+
+
+@lru_cache(maxsize=8)
 def owners(table: Table, dialect: Dialect) -> str:
     """Select the next owners there are, for upkeep: the one statement across owners, and it reads names alone."""
     marks = [dialect.parameter.format(name=name) for name in OWNER]
@@ -102,7 +133,8 @@ def owners(table: Table, dialect: Dialect) -> str:
                             f"{OWNER[at]} > {marks[at]}"]) + ")" for at in range(len(OWNER)))
     names = ", ".join(OWNER)
     limit = dialect.parameter.format(name="limit")
-    return f"SELECT {names} FROM {table.name} WHERE {after} ORDER BY {names} LIMIT {limit}"
+    one_each = "" if table.scope == OWNER and not table.key else "DISTINCT "
+    return f"SELECT {one_each}{names} FROM {table.name} WHERE {after} ORDER BY {names} LIMIT {limit}"
 
 
 @lru_cache(maxsize=64)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import random
 import time
 from collections.abc import Callable
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from engram_core.errors import EngramError, StoreCorrupt, StoreError
+from engram_core.dsn import driver_of, shown
+from engram_core.errors import ConfigError, EngramError, StoreError, Unavailable
 from engram_core.failpoints import reach
-from engram_core.store.backup import keep_before_migration, refuse_half_restored
-from engram_core.store.migrations import VERSION, check_schema, migrate
+from engram_core.store.connection import Collision, Options
+from engram_core.store.migrations import VERSION, migrate, refuse_unfinished
 from engram_core.store.reads import Reads
-from engram_core.store.sqlite import SqliteConnection, check_file, sizes
 from engram_core.store.transaction import Transaction
 
-CHECKED_BYTES = 64 << 20
-"""A database up to this size is looked through for damage when it opens; a larger one would delay the start, and
-damage in it is refused where it is met."""
-_LOOKS = 3
-_RESTORE = "keep the file and restore a backup with: engram restore FILE; or name another path in store.url"
+if TYPE_CHECKING:
+    from engram_core.store.connection import Database
+
+T = TypeVar("T")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.25
 
 
 class Store:
@@ -31,24 +32,20 @@ class Store:
 
     schema = VERSION
 
-    def __init__(self, path: str, *, durability: str = "full", busy_ms: int = 5000) -> None:
-        self.path, self.durability = path, durability
-        if path != ":memory:":
-            _make_folder(os.path.dirname(path) or ".")
-            refuse_half_restored(path)
-        if check_file(path):
-            found = _refuse_foreign(path, busy_ms)
-            if 0 < found < VERSION:
-                keep_before_migration(path, found)
-        self._busy_ms = busy_ms
+    def __init__(self, url: str, *, durability: str = "full", busy_ms: int = 5000, answer_ms: int = 4000,
+                 password_file: str = "") -> None:
+        self.durability = durability
         self._suspect = False  # a write failed in the database or below it: look before the next one
-        self._writer = SqliteConnection(path, durability=durability, busy_ms=busy_ms)
+        self._patience_s = busy_ms / 1000
+        self.database = open_database(url, Options(durability, busy_ms, answer_ms, password_file))
+        self.name, self.kind, self.far = self.database.name, self.database.kind, self.database.far
+        self._writer = self.database.writer()
         try:
-            migrate(self._writer)
-            self._reader = self._writer if path == ":memory:" else SqliteConnection(
-                path, durability=durability, busy_ms=busy_ms, role="read")
+            self._again(lambda: migrate(self._writer))
+            refuse_unfinished(self._writer)
+            self._reader = self.database.reader()
         except BaseException:
-            self._writer.close()
+            self.database.close()
             raise
         self.reads = Reads(self._reader)
         self.writer_reads = Reads(self._writer)
@@ -57,25 +54,48 @@ class Store:
         """Run operations in one transaction and commit it durably; an operation that raises is undone alone.
 
         Returns each one's result or error. Raises when the transaction itself fails: then nothing of it happened.
+        Where a transaction can meet others, or lose its server, it is run again for a while. When it is not known
+        whether it was committed, its trail in ``changes`` tells, and nothing happens twice.
         """
-        results: list[Any | EngramError] = []
+        doubtful: list[tuple[Transaction, list[Any | EngramError]]] = []
+        return self._again(lambda: self._attempt(operations, now_ms, doubtful))
+
+    def _again(self, run: Callable[[], T]) -> T:
+        """Run a transaction, and run it again while others are in its way or the server is away."""
+        until = time.monotonic() + self._patience_s
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return run()
+            except (Collision, Unavailable):
+                if time.monotonic() + pause > until:
+                    raise
+            time.sleep(pause * random.uniform(0.5, 1.5))  # not all of those who met are to meet again
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _attempt(self, operations: list[Callable[[Transaction], Any]], now_ms: int,
+                 doubtful: list[tuple[Transaction, list[Any | EngramError]]]) -> list[Any | EngramError]:
         if self._suspect:
             self._mend()
         try:
-            self._group(operations, now_ms, results)
+            return self._group(operations, now_ms, doubtful)
         except StoreError:
             self._suspect = True
             raise
         except OSError as error:
             self._suspect = True
-            raise StoreError(f"database {self.path}: {error.strerror}", hint="look at the disk") from error
-        return results
+            raise StoreError(f"database {self.name}: {error.strerror}", hint="look at the disk") from error
 
     def _group(self, operations: list[Callable[[Transaction], Any]], now_ms: int,
-               results: list[Any | EngramError]) -> None:
+               doubtful: list[tuple[Transaction, list[Any | EngramError]]]) -> list[Any | EngramError]:
+        results: list[Any | EngramError] = []
         self._writer.begin()
         try:
             transaction = Transaction(self._writer, now_ms)
+            for earlier, found in doubtful:
+                if transaction.has_happened(earlier):
+                    self._writer.rollback()
+                    return found
             for operation in operations:
                 try:
                     results.append(operation(transaction))
@@ -88,8 +108,13 @@ class Store:
         except BaseException:
             self._writer.rollback()
             raise
-        self._writer.commit()
+        try:
+            self._writer.commit()
+        except Unavailable:
+            doubtful.append((transaction, results))
+            raise
         reach("commit.after")
+        return results
 
     @property
     def healthy(self) -> bool:
@@ -97,79 +122,44 @@ class Store:
         return not self._suspect
 
     def _mend(self) -> None:
-        """Open the database anew after a failure and look through it: nothing is acknowledged before that is done."""
-        if self.path == ":memory:":
-            self._suspect = False
-            return
-        if not check_file(self.path):
-            raise StoreCorrupt(f"database {self.path} is gone or empty",
-                               hint="restore a backup with: engram restore FILE")
-        _refuse_foreign(self.path, self._busy_ms)
-        fresh = SqliteConnection(self.path, durability=self.durability, busy_ms=self._busy_ms)
-        self._writer.close()
-        self._writer = fresh
-        self.writer_reads = Reads(fresh)
+        """Look through the database after a failure: nothing is acknowledged before that is done."""
+        self._writer = self.database.mend()
+        self.writer_reads = Reads(self._writer)
         self._suspect = False
 
     def wait_at_most(self, seconds: float) -> None:
         """Have ``group`` raise Busy after so long, for who tries again by a deadline of its own."""
-        self._writer.wait_at_most(seconds)
+        self._patience_s = min(self._patience_s, seconds)
+        self.database.wait_at_most(seconds)
 
     def facts(self) -> dict[str, Any]:
         """Return what an operator asks of the database."""
-        return self._writer.facts()
+        return self.database.facts()
 
-    def sizes(self) -> dict[str, int]:
-        """Return the bytes of the database and its log, without opening either."""
-        return sizes(self.path)
+    def health(self) -> dict[str, Any]:
+        """Return sizes and what is known of the database's health, without asking it."""
+        return self.database.health()
 
     def checkpoint(self) -> bool:
-        """Empty the write-ahead log; False when a reader was in the way."""
-        if self.path == ":memory:":
-            return True
+        """Let go of what a log still holds of deleted rows; False when a reader was in the way."""
         reach("checkpoint.before")
-        done = self._writer.checkpoint()
+        done = self.database.checkpoint()
         reach("checkpoint.after")
         return done
 
     def close(self) -> None:
-        """Close both connections."""
-        if self._reader is not self._writer:
-            self._reader.close()
-        self._writer.close()
+        """Close all connections."""
+        self.database.close()
 
 
-def _make_folder(path: str) -> None:
-    try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"folder {path}: {error.strerror}", hint="name a file of ours in store.url") from error
+def open_database(url: str, options: Options) -> Database:
+    """Open the database of a URL or path by its driver; raise ConfigError where that is not installed."""
+    driver = driver_of(url)
+    if not driver:
+        raise ConfigError(f"store.url is {shown(url)!r}, and no driver serves that",
+                          hint="give a path, or a URL with sqlite, postgresql or mysql before ://")
+    opened: Database = import_module(f"engram_core.store.{driver}").open_database(url, options)
+    return opened
 
 
-def _refuse_foreign(path: str, busy_ms: int) -> int:
-    """Raise for a file that is damaged, newer or another program's, before anything is written; return its schema.
-
-    What looks damaged is looked at again: it may be that another process has just begun to write.
-    """
-    for left in range(_LOOKS - 1, -1, -1):
-        try:
-            return _look(path, busy_ms)
-        except StoreCorrupt:
-            if not left:
-                raise
-            time.sleep(0.05)
-    raise AssertionError
-
-
-def _look(path: str, busy_ms: int) -> int:
-    connection = SqliteConnection(path, busy_ms=busy_ms, role="check")
-    try:
-        schema = check_schema(connection)
-        if schema == 0 or os.stat(path).st_size > CHECKED_BYTES:
-            return schema
-        damage = connection.quick_check()
-    finally:
-        connection.close()
-    if damage != "ok":
-        raise StoreCorrupt(f"database {path} is damaged: {damage}", hint=_RESTORE)
-    return schema
+__all__ = ["Store", "open_database"]

@@ -1,7 +1,8 @@
 """One writing transaction: revisions, the audit trail and the savepoint around each operation. Driven by the writer.
 
 An owner's revision grows by one for every changed row; rows and their line in ``changes`` commit together, so whoever
-has seen revision r finds everything newer by one indexed query.
+has seen revision r finds everything newer by one indexed query. Where several may write at once, whoever touches an
+owner first locks its revision, so that what is read of the owner inside stays true until the commit.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from engram_core.errors import EngramError
 from engram_core.scope import SCOPE_FIELDS, Scope
 from engram_core.store import statements as sql
-from engram_core.store.tables import CHANGES, MEMORIES, OWNERS, Table
+from engram_core.store.tables import BUILDS, CHANGES, MEMORIES, OWNERS, Table
 
 if TYPE_CHECKING:
-    from engram_core.store.sqlite import SqliteConnection
+    from engram_core.store.connection import Connection
 
 Owner = tuple[str, str, str]
 
@@ -25,16 +27,21 @@ def bound(scope: Scope | Owner, **values: Any) -> dict[str, Any]:
     return {**dict(zip(SCOPE_FIELDS, scope, strict=False)), **values}
 
 
+_UNREVISED = (CHANGES, BUILDS)
+"""Tables whose rows may be read without keeping the owner from being changed: by themselves they decide nothing."""
+
+
 class Transaction:
     """An open transaction at one moment ``now_ms``. Made by ``Store.group``."""
 
-    def __init__(self, connection: SqliteConnection, now_ms: int) -> None:
+    def __init__(self, connection: Connection, now_ms: int) -> None:
         self.now_ms = now_ms
         self._connection = connection
         self._dialect = connection.dialect
         self._revisions: dict[Owner, int] = {}
         self._stored: dict[Owner, int] = {}
         self._changes: list[dict[str, Any]] = []
+        self._made: list[Owner] = []
 
     @contextmanager
     def operation(self) -> Iterator[None]:
@@ -43,22 +50,40 @@ class Transaction:
         self._connection.execute("SAVEPOINT operation")
         try:
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK TO operation")
-            self._connection.execute("RELEASE operation")
+        except BaseException as error:
+            if isinstance(error, EngramError) and error.retryable:
+                raise  # the whole transaction is gone, and its savepoints with it
+            self._connection.execute("ROLLBACK TO SAVEPOINT operation")
+            self._connection.execute("RELEASE SAVEPOINT operation")
             self._revisions = revisions
             del self._changes[changes:]
             raise
-        self._connection.execute("RELEASE operation")
+        self._connection.execute("RELEASE SAVEPOINT operation")
+
+    def hold(self, owner: Owner) -> int:
+        """Return the owner's revision, which from here on nobody else changes before the commit."""
+        current = self._revisions.get(owner)
+        if current is None:
+            lock = self._dialect.exclusive
+            text = sql.select(OWNERS, self._dialect, ("revision",), lock=lock)
+            rows = self._connection.execute(text, bound(owner))
+            if not rows and lock:  # what is not there cannot be locked
+                self._connection.change(sql.add_missing(OWNERS, self._dialect), bound(owner, revision=0))
+                rows = self._connection.execute(text, bound(owner))
+                self._made.append(owner)
+            current = self._revisions[owner] = self._stored[owner] = rows[0][0] if rows else 0
+        return current
+
+    def hold_still(self, owner: Owner) -> None:
+        """Keep others from changing what belongs to the owner before the commit, without a change of ours."""
+        if self._dialect.shared and owner not in self._revisions:
+            self._connection.execute(sql.select(OWNERS, self._dialect, ("revision",), lock=self._dialect.shared),
+                                     bound(owner))
 
     def next_revision(self, owner: Owner) -> int:
         """Take the owner's next revision; rows made now use it as their seq."""
-        current = self._revisions.get(owner)
-        if current is None:
-            rows = self._connection.execute(sql.select(OWNERS, self._dialect, ("revision",)), bound(owner))
-            current = self._stored[owner] = rows[0][0] if rows else 0
-        self._revisions[owner] = current + 1
-        return current + 1
+        revision = self._revisions[owner] = self.hold(owner) + 1
+        return revision
 
     def changed(self, owner: Owner, revision: int, kind: str, seq: int, id_: str, op: str, *,
                 session: str = "", run: str = "") -> None:
@@ -69,6 +94,8 @@ class Transaction:
     def select(self, table: Table, scope: Scope | Owner, columns: tuple[str, ...], *, level: str = "owner",
                where: str = "", order: str = "", limit: int | None = None, **values: Any) -> list[tuple[Any, ...]]:
         """Read rows of the scope inside the transaction."""
+        if self._dialect.exclusive and table not in _UNREVISED:
+            self.hold((scope[0], scope[1], scope[2]))
         text = sql.select(table, self._dialect, columns, level=level, where=where, order=order, limit=limit is not None)
         return self._connection.execute(text, bound(scope, limit=limit, **values))
 
@@ -123,12 +150,26 @@ class Transaction:
 
     def counted(self, owner: Owner, revision: int, counts: list[tuple[str, int, str]]) -> None:
         """Store the tokens of rows as they were at a revision; nothing when the owner has changed since."""
-        if self.select(OWNERS, owner, ("revision",)) == [(revision,)]:
+        if self.hold(owner) == revision:
             for kind, seq, tokens in counts:
                 self.update(MEMORIES[kind], owner, {"tokens": tokens}, where="seq={seq}", seq=seq)
 
+    def has_happened(self, earlier: Transaction) -> bool:
+        """Tell whether an earlier transaction was committed: then its last line in the audit trail is there."""
+        if not earlier._changes:
+            return False
+        line = earlier._changes[-1]
+        owner = (line["tenant_id"], line["user_id"], line["agent_id"])
+        self.hold(owner)  # waits for the earlier one where its server has not given it up yet
+        columns = ("kind", "seq", "id", "op", "session_id", "run_id", "at")
+        rows = self.select(CHANGES, owner, columns, where="revision={revision}", revision=line["revision"])
+        return bool(rows) and rows[0] == tuple(line[name] for name in columns)
+
     def finish(self) -> None:
         """Write the revisions and the audit trail; the caller commits next."""
+        for owner in self._made:
+            if not self._revisions.get(owner):  # it was only there to be locked
+                self.delete(OWNERS, owner, where="revision=0")
         for owner, revision in self._revisions.items():
             if revision != self._stored.get(owner):
                 self._connection.change(sql.upsert(OWNERS, self._dialect), bound(owner, revision=revision))

@@ -16,7 +16,8 @@ from tests.daemon_fixture import RUN_COMMAND, SCOPE, Home, ask
 
 HOT = {"engram_cli", "engram_cli._entry", "_socket", "_json"}
 CLIENT = {"engram", "engram.transport", "engram_core", "engram_core._version", "engram_core.errors"}
-STARTER = {*CLIENT, "engram.autostart", "engram_core.paths", "engram_core.settings", "engram_cli", "engram_cli._entry"}
+STARTER = {*CLIENT, "engram.autostart", "engram_core.dsn", "engram_core.paths", "engram_core.places",
+           "engram_core.settings", "engram_cli", "engram_cli._entry"}
 LIBRARY = {*CLIENT, "engram.calls", "engram.memory", "engram_core.ids",
            "engram_core.protocol", "engram_core.protocol.lines"}
 SLOW = {"asyncio", "dataclasses", "datetime", "email", "hashlib", "http", "inspect", "logging", "pathlib", "pydantic",

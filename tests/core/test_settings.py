@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from engram_core import paths, settings
 from engram_core.errors import BadInput, ConfigError, UnknownField
+from engram_core.paths import MAX_SOCKET_PATH
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,7 +89,8 @@ def test_a_named_file_replaces_the_users_and_must_exist(home: Path) -> None:
     ("[packe]\nmax_tokens = 5\n", r"unknown section \[packe\]; did you mean packet\?"),
     ("packet = 5\n", "packet is 5, but must be a section"),
     ("[store]\ndurability = 'ful'\n", "one of full, normal; did you mean full?"),
-    ("[store]\nurl = 'postgres://db'\n", "store.url is 'postgres://db', but must be a path or sqlite:///path"),
+    ("[store]\nurl = 'oracle://db'\n", "store.url is 'oracle://db', but must be a path, sqlite:///path, postgresql"),
+    ("[store]\nurl = 'mysql://a:secret@db/x'\n", r"store.url mysql://a:\*\*\*@db/x holds a password that others can"),
     ("[store]\nurl = 'relative.db'\n", "must be the absolute path of a file"),
     ("[daemon]\nsocket = 'relative.sock'\n", "must be an absolute path"),
     ("[scope]\nrun = ' '\n", "scope.run is ' ', but must be a non-empty text"),
@@ -233,9 +235,9 @@ def test_homes_that_share_a_folder_of_sockets_share_no_socket() -> None:
 def test_a_long_socket_path_is_replaced_unless_it_was_asked_for() -> None:
     long = "/" + "x" * 150
     path = found({"HOME": long})[1]
-    assert len(path) <= settings.MAX_SOCKET_PATH and path.startswith(f"/tmp/engram-{os.geteuid()}/")
+    assert len(path) <= MAX_SOCKET_PATH and path.startswith(f"/tmp/engram-{os.geteuid()}/")
     assert path != found({"HOME": long + "y"})[1]
-    with pytest.raises(BadInput, match=f"has 151 bytes, the system allows {settings.MAX_SOCKET_PATH}"):
+    with pytest.raises(BadInput, match=f"has 151 bytes, the system allows {MAX_SOCKET_PATH}"):
         found({"HOME": "/h", "ENGRAM_SOCKET": long})
 
 

@@ -1,4 +1,4 @@
-"""A real engine over a real database file, asked in the terms of the wire protocol."""
+"""A real engine over each database in turn, asked in the terms of the wire protocol."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from engram_core import settings
 from engram_core.daemon.handlers import Engine
 from engram_core.errors import EngramError
+from engram_core.store.tables import TABLES
+from tests.servers import BACKENDS, databases
 
 SCOPE = {"tenant_id": "t", "user_id": "ada", "agent_id": "bot", "session_id": "s1", "run_id": "r1"}
 
@@ -19,16 +21,22 @@ SCOPE = {"tenant_id": "t", "user_id": "ada", "agent_id": "bot", "session_id": "s
 class Asked:
     """An engine, and short ways to ask it."""
 
-    def __init__(self, path: Path, **configured: Any) -> None:
-        self.path = path
+    def __init__(self, url: str, **configured: Any) -> None:
+        self.url = url
+        self.release: Callable[[str], None] = lambda url: None
         self.clock = 0
         self._configured = {name.replace("__", "."): value for name, value in configured.items()}
         self.open()
 
+    def done(self) -> None:
+        """Close, and let the next engine of this test have the database."""
+        self.engine.close()
+        self.release(self.url)
+
     def open(self) -> None:
         """Open the database, again if need be."""
-        found = settings.load(env={"HOME": str(self.path.parent)}, flags=self._configured)
-        self.engine = Engine(found, str(self.path))
+        found = settings.load(env={"HOME": "/nonexistent"}, flags=self._configured)
+        self.engine = Engine(found, self.url)
         if self.clock:
             self.at(self.clock)
 
@@ -70,6 +78,14 @@ class Asked:
         asked = {"scope": SCOPE, "query": query, "purpose": "planner", **request}
         return dict(json.loads(self.engine.read("build_memory_packet", {"request": asked})))
 
+    def stored(self) -> bytes:
+        """Return everything that is stored: a file and its log as they are, the rows of a server's tables."""
+        if self.engine.store.far:
+            writer = self.engine.store.database.writer()
+            rows = [row for table in TABLES for row in writer.execute(f"SELECT * FROM {table.name}")]
+            return "\n".join(str(value) for row in rows for value in row).encode()
+        return b"".join(Path(self.url + end).read_bytes() for end in ("", "-wal") if Path(self.url + end).exists())
+
     def settle(self) -> None:
         """Let the engine do all that may wait."""
         for _ in range(200):
@@ -82,18 +98,25 @@ def _scoped(method: str, params: dict[str, Any]) -> dict[str, Any]:
     return params if method.startswith("append_event") else {"scope": SCOPE, **params}
 
 
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Name each database in turn."""
+    return str(request.param)
+
+
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Asked]]:
+def make(backend: str, tmp_path: Path) -> Iterator[Callable[..., Asked]]:
     """Return what opens an engine with settings, given as section__name."""
     opened: list[Asked] = []
+    with databases(backend, tmp_path) as made:
+        def make(**configured: Any) -> Asked:
+            opened.append(Asked(made.fresh(), **configured))
+            opened[-1].release = made.release
+            return opened[-1]
 
-    def make(**configured: Any) -> Asked:
-        opened.append(Asked(tmp_path / f"{len(opened)}.db", **configured))
-        return opened[-1]
-
-    yield make
-    for one in opened:
-        one.engine.close()
+        yield make
+        for one in opened:
+            one.engine.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,7 +33,7 @@ WRITES: list[tuple[str, dict[str, Any], int]] = [
 def test_no_secret_reaches_the_disk(memory: Asked) -> None:
     for method, params, count in WRITES:
         assert memory.write(method, **params)["redacted"] == count, method
-    stored = b"".join(Path(str(memory.path) + end).read_bytes() for end in ("", "-wal"))
+    stored = memory.stored()
     assert KEY.encode() not in stored
     assert b"[redacted:github-token]" in stored
 
@@ -43,7 +42,7 @@ def test_no_secret_of_a_question_reaches_the_disk(memory: Asked) -> None:
     memory.event("hello")
     memory.packet(f"is {KEY} my token?", cues={"keywords": [KEY], "tags": [KEY]})
     memory.settle()
-    stored = b"".join(Path(str(memory.path) + end).read_bytes() for end in ("", "-wal"))
+    stored = memory.stored()
     assert b"my token" in stored
     assert KEY.encode() not in stored
 
@@ -86,7 +85,7 @@ def test_a_secret_in_an_id_is_refused_and_not_repeated(memory: Asked, method: st
     with pytest.raises(BadInput, match=rf"^{field} holds what looks like a secret \(github-token\)") as caught:
         memory.write(method, **params)
     assert KEY not in str(caught.value)
-    stored = b"".join(Path(str(memory.path) + end).read_bytes() for end in ("", "-wal"))
+    stored = memory.stored()
     assert KEY.encode() not in stored
 
 

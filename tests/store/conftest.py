@@ -14,22 +14,20 @@ from engram_core.scope import Scope
 from engram_core.store import writes
 from engram_core.store.store import Store
 from engram_core.store.transaction import Transaction
+from tests.servers import BACKENDS, databases
 
 SCOPE = Scope("t", "ada", "bot", "s1", "r1")
 
 
 class Driver(NamedTuple):
-    """How to open a fresh database, and whether another store can open the same one."""
+    """A database to test, and whether another store can open the same one."""
 
     name: str
-    open: Callable[[Path], Store]
+    backend: str
     shared: bool
 
 
-DRIVERS = [
-    Driver("sqlite-file", lambda folder: Store(str(folder / "store.db")), True),
-    Driver("sqlite-memory", lambda folder: Store(":memory:"), False),
-]
+DRIVERS = [Driver("sqlite-memory", "", False), *(Driver(name, name, True) for name in BACKENDS)]
 
 
 class Opened:
@@ -82,15 +80,23 @@ def setting(key: str, value: Any, scope: Scope = SCOPE, **fields: Any) -> Callab
 @pytest.fixture(params=DRIVERS, ids=lambda driver: driver.name)
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
     """Give a fresh store on each database in turn."""
-    store = request.param.open(tmp_path)
-    yield Opened(store)
-    store.close()
+    if not request.param.backend:
+        store = Store(":memory:")
+        yield Opened(store)
+        store.close()
+        return
+    with databases(request.param.backend, tmp_path) as made:
+        store = Store(made.fresh())
+        yield Opened(store)
+        store.close()
 
 
 @pytest.fixture(params=[driver for driver in DRIVERS if driver.shared], ids=lambda driver: driver.name)
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Opened, Opened]]:
     """Give two stores on one database, as two processes have it."""
-    one, other = (Opened(request.param.open(tmp_path)) for _ in range(2))
-    yield one, other
-    one.store.close()
-    other.store.close()
+    with databases(request.param.backend, tmp_path) as made:
+        url = made.fresh()
+        one, other = Opened(Store(url)), Opened(Store(url))
+        yield one, other
+        one.store.close()
+        other.store.close()

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from engram_core.store import statements as sql
-from engram_core.store.dialect import SQLITE, Dialect
+from engram_core.store.dialect import Dialect
 from engram_core.store.migrations import STEPS
+from engram_core.store.mysql import MARIADB, MYSQL
+from engram_core.store.postgres import POSTGRES
+from engram_core.store.sqlite import SQLITE
 from engram_core.store.tables import OWNERS, TABLES, Table
 
 GOLDENS = Path(__file__).parent / "goldens"
-DIALECTS = {"sqlite": SQLITE}
+DIALECTS = {"sqlite": SQLITE, "postgresql": POSTGRES, "mysql": MYSQL, "mariadb": MARIADB}
 LEVELS = ("tenant", "owner", "session", "run")
 SCOPED = [table for table in TABLES if table.scope]
 

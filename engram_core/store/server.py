@@ -1,0 +1,348 @@
+"""What databases on a server have in common: a connection that is taken from a pool and replaced when it was lost.
+
+A driver of such a database gives real connections and their pool; the transactions, the state that reads see and the
+second try are here. Driven by the store through the interface of `connection`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from engram_core.errors import ConfigError, EngramError, Unavailable
+from engram_core.values import format_time
+
+if TYPE_CHECKING:
+    from engram_core.store.connection import Row, Values
+    from engram_core.store.dialect import Dialect
+
+CONNECT_S = 3
+LOCK_S = 2.0
+"""How long a server lets us wait for a lock: shorter than for an answer, or a held lock looked like a lost server."""
+MOST_IDLE = 4
+ASK_S = 30.0
+"""A connection that nobody used for so long is asked before it is used; a younger one is only looked at."""
+T = TypeVar("T")
+
+
+class Wire(Protocol):
+    """One real connection to a server. Its errors are mapped; after `Unavailable` it is not used again."""
+
+    def execute(self, sql: str, values: Values = ...) -> list[Row]:
+        """Run a statement and return its rows."""
+
+    def batch(self, statements: Sequence[tuple[str, Values]]) -> list[list[Row]]:
+        """Run statements on one way to the server and back."""
+
+    def stream(self, sql: str, values: Values) -> Iterator[Row]:
+        """Run a statement and hand out its rows as they come."""
+
+    def execute_many(self, sql: str, rows: Iterable[Values]) -> None:
+        """Run a statement for many rows."""
+
+    def change(self, sql: str, values: Values) -> int:
+        """Run a statement and return how many rows it changed."""
+
+    def is_alive(self, *, ask: bool) -> bool:
+        """Tell whether the connection is there: by a look at it, or also by asking the server."""
+
+    def hang_up(self) -> None:
+        """Close the connection, whatever state it is in."""
+
+
+class Pool:
+    """The open connections of a database that nobody uses just now; looked at when they are taken.
+
+    psycopg_pool is not used for the one and rebuilt for the other: connections here are made by who wants one, at once,
+    so that work goes on the moment a server is back. Its waits between attempts grow beyond that.
+    """
+
+    def __init__(self, connect: Callable[[], Wire], health: Health) -> None:
+        self._connect, self._health = connect, health
+        self._idle: list[tuple[Wire, float]] = []
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def take(self) -> Wire:
+        """Return a connection that is alive, an open one or a new one; raise Unavailable when there is none."""
+        while True:
+            with self._lock:
+                wire, since = self._idle.pop() if self._idle else (None, 0.0)
+            if wire is None:
+                wire = self._connect()
+                self._health.connected()
+                return wire
+            if wire.is_alive(ask=time.monotonic() - since > ASK_S):
+                return wire
+            wire.hang_up()
+
+    def give(self, wire: Wire, *, lost: bool = False) -> None:
+        """Take a connection back, or hang up."""
+        with self._lock:
+            if not lost and not self._closed and len(self._idle) < MOST_IDLE:
+                self._idle.append((wire, time.monotonic()))
+                return
+        wire.hang_up()
+
+    def close(self) -> None:
+        """Hang up on all that are idle; what is given back later is hung up then."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for wire, _ in idle:
+            wire.hang_up()
+
+
+class Health:
+    """What is known of a server from the work done with it: connections lost, and whether it answers."""
+
+    def __init__(self) -> None:
+        self.connections = self.lost = self.trips = 0
+        self._away_since: int | None = None
+        self._why = ""
+        self._lock = threading.Lock()
+
+    def connected(self) -> None:
+        """Count a new connection."""
+        with self._lock:
+            self.connections += 1
+            self._away_since = None
+
+    def failed(self, error: EngramError) -> None:
+        """Note that a connection was lost or refused."""
+        with self._lock:
+            self.lost += 1
+            self._why = error.message
+            if self._away_since is None:
+                self._away_since = time.time_ns() // 1_000_000
+
+    def facts(self) -> dict[str, Any]:
+        """Return what an operator wants to know, without asking the server."""
+        with self._lock:
+            facts: dict[str, Any] = {"available": self._away_since is None, "connections_made": self.connections,
+                     "connections_lost": self.lost}
+            if self._away_since is not None:
+                facts["away_since"] = format_time(self._away_since)
+            return {**facts, "last_error": self._why} if self._why else facts
+
+
+class Session:
+    """The store's connection to a server: real ones from the pool, one at a time."""
+
+    far = True
+
+    def __init__(self, name: str, dialect: Dialect, pool: Pool, health: Health) -> None:
+        self.name, self.dialect = name, dialect
+        self._pool, self._health = pool, health
+        self._held: Wire | None = None
+        self._spoiled: Wire | None = None
+        self._reading = False
+
+    # ---- statements
+
+    def execute(self, sql: str, values: Values = {}) -> list[Row]:  # noqa: B006 - never changed
+        """Run one statement and return its rows."""
+        if self._held is None:
+            return self._begin_with([(sql, values)])[0]
+        return self._on(self._held, lambda wire: wire.execute(sql, values))
+
+    def batch(self, statements: Sequence[tuple[str, Values]], *, last: bool = False) -> list[list[Row]]:
+        """Run reading statements on one way to the server and back."""
+        ended = last and self._reading
+        sent = [*statements, ("COMMIT", {})] if ended else statements
+        if self._held is None:
+            found = self._begin_with(sent)
+        else:
+            found = self._on(self._held, lambda wire: wire.batch(sent))
+        if ended:
+            self._reading = False
+            found.pop()
+        return found
+
+    def _on(self, wire: Wire, run: Callable[[Wire], T]) -> T:
+        """Do something on the connection that is held, and remember when it is no good any more."""
+        self._health.trips += 1
+        try:
+            return run(wire)
+        except Unavailable as error:
+            self._spoiled = wire
+            self._health.failed(error)
+            raise
+
+    def _begin_with(self, statements: Sequence[tuple[str, Values]]) -> list[list[Row]]:
+        """Run the first statements on a connection, on another one when it turns out to be lost."""
+        if not self._reading:
+            return self._alone(lambda wire: wire.batch(statements) if len(statements) > 1 else
+                               [wire.execute(*statements[0])])
+        opening = [(self.dialect.begin_reading, {}), *statements]
+        wire, found = self._first(lambda wire: wire.batch(opening))
+        self._held = wire
+        return found[1:]
+
+    def stream(self, sql: str, values: Values) -> Iterator[Row]:
+        """Run one statement and hand out its rows one by one."""
+        if self._reading and self._held is None:
+            self._begin_with([("SELECT 1", {})])
+        wire = self._held or self._first(lambda wire: wire.execute("SELECT 1"))[0]
+        lost = True
+        try:
+            yield from wire.stream(sql, values)
+            lost = False
+        except GeneratorExit:
+            lost = False
+            raise
+        except Unavailable as error:
+            self._health.failed(error)
+            raise
+        except EngramError:
+            lost = False
+            raise
+        finally:
+            if wire is not self._held:
+                self._pool.give(wire, lost=lost)
+
+    def execute_many(self, sql: str, rows: Iterable[Values]) -> None:
+        """Run one statement for many rows, inside a transaction."""
+        assert self._held is not None
+        self._on(self._held, lambda wire: wire.execute_many(sql, rows))
+
+    def change(self, sql: str, values: Values) -> int:
+        """Run one statement and return how many rows it changed, inside a transaction."""
+        assert self._held is not None
+        return self._on(self._held, lambda wire: wire.change(sql, values))
+
+    # ---- transactions
+
+    def begin(self) -> None:
+        """Open a writing transaction; a connection that was lost unnoticed is replaced."""
+        self._held, _ = self._first(lambda wire: wire.execute(self.dialect.begin))
+
+    def begin_schema(self) -> None:
+        """Open a transaction in which the schema may change; the driver's subclass sees to it that it is alone."""
+        self.begin()
+
+    def commit(self) -> None:
+        """Make the transaction durable; Unavailable means that nobody knows."""
+        wire, self._held = self._held, None
+        assert wire is not None
+        self._end(wire, "COMMIT")
+
+    def rollback(self) -> None:
+        """Undo the open transaction; a server that is away does so by itself."""
+        wire, self._held = self._held, None
+        if wire is not None and self._spoiled is wire:
+            self._pool.give(wire, lost=True)
+        elif wire is not None:
+            try:
+                self._end(wire, "ROLLBACK")
+            except EngramError:
+                pass
+
+    def _end(self, wire: Wire, sql: str) -> None:
+        self._health.trips += 1
+        try:
+            wire.execute(sql)
+        except BaseException as error:
+            if isinstance(error, Unavailable):
+                self._health.failed(error)
+            self._pool.give(wire, lost=True)
+            raise
+        self._pool.give(wire)
+
+    def begin_reading(self) -> bool:
+        """Let all reads until ``end_reading`` see one state; the server hears of it with the first of them."""
+        if self._reading or self._held is not None:
+            return False
+        self._reading = True
+        return True
+
+    def end_reading(self) -> None:
+        """Let go of that state, unless the last batch has done so."""
+        open_still, self._reading = self._reading, False
+        if open_still:
+            self.rollback()
+        elif self._held is not None:
+            wire, self._held = self._held, None
+            self._pool.give(wire)
+
+    def stamp(self) -> int:
+        """Nobody knows without asking whether others have committed."""
+        return -1
+
+    def tables(self) -> set[str]:
+        """Return the names of the tables there are."""
+        raise NotImplementedError
+
+    def columns(self, table: str) -> list[str]:
+        """Return the names of a table's columns."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give back what is held."""
+        self.rollback()
+
+    # ---- connections
+
+    def _alone(self, run: Callable[[Wire], T]) -> T:
+        wire, found = self._first(run)
+        self._pool.give(wire)
+        return found
+
+    def _first(self, run: Callable[[Wire], T]) -> tuple[Wire, T]:
+        """Do the first thing on a connection, and keep it; one that was lost while nobody looked is replaced."""
+        for again in (True, False):
+            wire = self._taken()
+            self._health.trips += 1
+            try:
+                return wire, run(wire)
+            except Unavailable as error:
+                self._health.failed(error)
+                self._pool.give(wire, lost=True)
+                if not again:
+                    raise
+            except BaseException:
+                self._pool.give(wire, lost=True)
+                raise
+        raise AssertionError
+
+    def _taken(self) -> Wire:
+        try:
+            return self._pool.take()
+        except Unavailable as error:
+            self._health.failed(error)
+            raise
+
+
+def is_quiet(fileno: int) -> bool:
+    """Tell whether nothing has come on a connection that is not in use: what comes then is its end."""
+    poll = select.poll()
+    poll.register(fileno, select.POLLIN | select.POLLPRI)
+    return fileno >= 0 and not poll.poll(0)
+
+
+def read_password(path: str) -> str:
+    """Return the first line of a file that is ours alone; raise ConfigError otherwise."""
+    try:
+        with open(os.path.expanduser(path), encoding="utf-8") as file:
+            found = os.fstat(file.fileno())
+            if found.st_uid not in (os.geteuid(), 0) or stat.S_IMODE(found.st_mode) & 0o077:
+                raise ConfigError(f"store.password_file {path} can be read by others "
+                                  f"(mode {stat.S_IMODE(found.st_mode):04o})", hint=f"run: chmod 600 {path}")
+            return file.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"store.password_file {path} cannot be read: {why}", hint="name a file of ours") from error
+
+
+def without(text: str, hidden: Iterable[str]) -> str:
+    """Return one line of a server's message, without the secrets that it may quote."""
+    line = " ".join(text.split())
+    for secret in hidden:
+        if secret:
+            line = line.replace(secret, "***")
+    return line

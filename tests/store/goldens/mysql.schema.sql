@@ -1,0 +1,175 @@
+CREATE TABLE IF NOT EXISTS `meta` (
+  `name` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `value` LONGTEXT NOT NULL,
+  PRIMARY KEY (`name`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+
+CREATE TABLE IF NOT EXISTS `owners` (
+  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `revision` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+
+CREATE TABLE IF NOT EXISTS `changes` (
+  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `revision` BIGINT NOT NULL,
+  `kind` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `seq` BIGINT NOT NULL,
+  `id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `op` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `session_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `run_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `at` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `revision`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+
+CREATE TABLE IF NOT EXISTS `events` (
+  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `session_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `run_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `seq` BIGINT NOT NULL,
+  `event_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `kind` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `ts` BIGINT NOT NULL,
+  `line` LONGTEXT NOT NULL,
+  `body` LONGTEXT NOT NULL,
+  `tokens` LONGTEXT,
+  `pinned` BIGINT NOT NULL,
+  `created_at` BIGINT NOT NULL,
+  `updated_at` BIGINT NOT NULL,
+  `recalled_at` BIGINT,
+  `recall_count` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `seq`),
+  UNIQUE KEY `events_run_id` (`tenant_id`, `user_id`, `agent_id`, `event_id`, `session_id`, `run_id`),
+  KEY `events_ts` (`tenant_id`, `user_id`, `agent_id`, `session_id`, `run_id`, `ts`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+
+CREATE TABLE IF NOT EXISTS `facts` (
+  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `seq` BIGINT NOT NULL,
+  `fact_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `version` BIGINT NOT NULL,
+  `fact_key` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `status` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `valid_from` BIGINT,
+  `valid_to` BIGINT,
+  `replaces` BIGINT,
+  `replaced_by` BIGINT,
+  `past` LONGTEXT,
+  `body` LONGTEXT NOT NULL,
+  `tokens` LONGTEXT,
+  `pinned` BIGINT NOT NULL,
+  `created_at` BIGINT NOT NULL,
+  `updated_at` BIGINT NOT NULL,
+  `recalled_at` BIGINT,
+  `recall_count` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `seq`),
+  UNIQUE KEY `facts_version` (`tenant_id`, `user_id`, `agent_id`, `fact_id`, `version`),
+  KEY `facts_status` (`tenant_id`, `user_id`, `agent_id`, `fact_key`, `status`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+
+CREATE TABLE IF NOT EXISTS `episodes` (
+  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `seq` BIGINT NOT NULL,
+  `episode_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `starts` BIGINT NOT NULL,
+  `ends` BIGINT,
+  `body` LONGTEXT NOT NULL,
+  `tokens` LONGTEXT,
+  `pinned` BIGINT NOT NULL,
+  `created_at` BIGINT NOT NULL,
+  `updated_at` BIGINT NOT NULL,
+  `recalled_at` BIGINT,
+  `recall_count` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `seq`),
+  UNIQUE KEY `episodes_episode_id` (`tenant_id`, `user_id`, `agent_id`, `episode_id`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+
+CREATE TABLE IF NOT EXISTS `procedures` (
+  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `seq` BIGINT NOT NULL,
+  `procedure_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `task_type` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `priority` BIGINT NOT NULL,
+  `body` LONGTEXT NOT NULL,
+  `tokens` LONGTEXT,
+  `pinned` BIGINT NOT NULL,
+  `created_at` BIGINT NOT NULL,
+  `updated_at` BIGINT NOT NULL,
+  `recalled_at` BIGINT,
+  `recall_count` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `seq`),
+  UNIQUE KEY `procedures_procedure_id` (`tenant_id`, `user_id`, `agent_id`, `procedure_id`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+
+CREATE TABLE IF NOT EXISTS `insights` (
+  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `session_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `run_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `seq` BIGINT NOT NULL,
+  `id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `validation_state` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `expires` BIGINT,
+  `ended` BIGINT NOT NULL,
+  `digest` LONGTEXT NOT NULL,
+  `body` LONGTEXT NOT NULL,
+  `tokens` LONGTEXT,
+  `pinned` BIGINT NOT NULL,
+  `created_at` BIGINT NOT NULL,
+  `updated_at` BIGINT NOT NULL,
+  `recalled_at` BIGINT,
+  `recall_count` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `seq`),
+  UNIQUE KEY `insights_id` (`tenant_id`, `user_id`, `agent_id`, `session_id`, `run_id`, `id`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+
+CREATE TABLE IF NOT EXISTS `working_states` (
+  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `session_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `run_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `version` BIGINT NOT NULL,
+  `body` LONGTEXT NOT NULL,
+  `updated_at` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `session_id`, `run_id`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+
+CREATE TABLE IF NOT EXISTS `short_terms` (
+  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `session_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `body` LONGTEXT NOT NULL,
+  `updated_at` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `session_id`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+
+CREATE TABLE IF NOT EXISTS `builds` (
+  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `session_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `run_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `build_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `packet` LONGTEXT NOT NULL,
+  `explanation` LONGTEXT NOT NULL,
+  `at` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `session_id`, `run_id`, `build_id`),
+  KEY `builds_at` (`tenant_id`, `user_id`, `agent_id`, `session_id`, `run_id`, `at`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+

@@ -1,0 +1,183 @@
+CREATE TABLE IF NOT EXISTS "meta" (
+  "name" TEXT COLLATE "C" NOT NULL,
+  "value" TEXT NOT NULL,
+  PRIMARY KEY ("name")
+);
+
+CREATE TABLE IF NOT EXISTS "owners" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "revision" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id")
+);
+
+CREATE TABLE IF NOT EXISTS "changes" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "revision" BIGINT NOT NULL,
+  "kind" TEXT COLLATE "C" NOT NULL,
+  "seq" BIGINT NOT NULL,
+  "id" TEXT COLLATE "C" NOT NULL,
+  "op" TEXT COLLATE "C" NOT NULL,
+  "session_id" TEXT COLLATE "C" NOT NULL,
+  "run_id" TEXT COLLATE "C" NOT NULL,
+  "at" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "revision")
+);
+
+CREATE TABLE IF NOT EXISTS "events" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "session_id" TEXT COLLATE "C" NOT NULL,
+  "run_id" TEXT COLLATE "C" NOT NULL,
+  "seq" BIGINT NOT NULL,
+  "event_id" TEXT COLLATE "C" NOT NULL,
+  "kind" TEXT COLLATE "C" NOT NULL,
+  "ts" BIGINT NOT NULL,
+  "line" TEXT NOT NULL,
+  "body" TEXT NOT NULL,
+  "tokens" TEXT,
+  "pinned" BIGINT NOT NULL,
+  "created_at" BIGINT NOT NULL,
+  "updated_at" BIGINT NOT NULL,
+  "recalled_at" BIGINT,
+  "recall_count" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "seq")
+);
+
+CREATE UNIQUE INDEX IF NOT EXISTS "events_run_id" ON "events" ("tenant_id", "user_id", "agent_id", "event_id", "session_id", "run_id");
+
+CREATE INDEX IF NOT EXISTS "events_ts" ON "events" ("tenant_id", "user_id", "agent_id", "session_id", "run_id", "ts");
+
+CREATE TABLE IF NOT EXISTS "facts" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "seq" BIGINT NOT NULL,
+  "fact_id" TEXT COLLATE "C" NOT NULL,
+  "version" BIGINT NOT NULL,
+  "fact_key" TEXT COLLATE "C" NOT NULL,
+  "status" TEXT COLLATE "C" NOT NULL,
+  "valid_from" BIGINT,
+  "valid_to" BIGINT,
+  "replaces" BIGINT,
+  "replaced_by" BIGINT,
+  "past" TEXT,
+  "body" TEXT NOT NULL,
+  "tokens" TEXT,
+  "pinned" BIGINT NOT NULL,
+  "created_at" BIGINT NOT NULL,
+  "updated_at" BIGINT NOT NULL,
+  "recalled_at" BIGINT,
+  "recall_count" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "seq")
+);
+
+CREATE UNIQUE INDEX IF NOT EXISTS "facts_version" ON "facts" ("tenant_id", "user_id", "agent_id", "fact_id", "version");
+
+CREATE INDEX IF NOT EXISTS "facts_status" ON "facts" ("tenant_id", "user_id", "agent_id", "fact_key", "status");
+
+CREATE TABLE IF NOT EXISTS "episodes" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "seq" BIGINT NOT NULL,
+  "episode_id" TEXT COLLATE "C" NOT NULL,
+  "starts" BIGINT NOT NULL,
+  "ends" BIGINT,
+  "body" TEXT NOT NULL,
+  "tokens" TEXT,
+  "pinned" BIGINT NOT NULL,
+  "created_at" BIGINT NOT NULL,
+  "updated_at" BIGINT NOT NULL,
+  "recalled_at" BIGINT,
+  "recall_count" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "seq")
+);
+
+CREATE UNIQUE INDEX IF NOT EXISTS "episodes_episode_id" ON "episodes" ("tenant_id", "user_id", "agent_id", "episode_id");
+
+CREATE TABLE IF NOT EXISTS "procedures" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "seq" BIGINT NOT NULL,
+  "procedure_id" TEXT COLLATE "C" NOT NULL,
+  "task_type" TEXT COLLATE "C" NOT NULL,
+  "priority" BIGINT NOT NULL,
+  "body" TEXT NOT NULL,
+  "tokens" TEXT,
+  "pinned" BIGINT NOT NULL,
+  "created_at" BIGINT NOT NULL,
+  "updated_at" BIGINT NOT NULL,
+  "recalled_at" BIGINT,
+  "recall_count" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "seq")
+);
+
+CREATE UNIQUE INDEX IF NOT EXISTS "procedures_procedure_id" ON "procedures" ("tenant_id", "user_id", "agent_id", "procedure_id");
+
+CREATE TABLE IF NOT EXISTS "insights" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "session_id" TEXT COLLATE "C" NOT NULL,
+  "run_id" TEXT COLLATE "C" NOT NULL,
+  "seq" BIGINT NOT NULL,
+  "id" TEXT COLLATE "C" NOT NULL,
+  "validation_state" TEXT COLLATE "C" NOT NULL,
+  "expires" BIGINT,
+  "ended" BIGINT NOT NULL,
+  "digest" TEXT NOT NULL,
+  "body" TEXT NOT NULL,
+  "tokens" TEXT,
+  "pinned" BIGINT NOT NULL,
+  "created_at" BIGINT NOT NULL,
+  "updated_at" BIGINT NOT NULL,
+  "recalled_at" BIGINT,
+  "recall_count" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "seq")
+);
+
+CREATE UNIQUE INDEX IF NOT EXISTS "insights_id" ON "insights" ("tenant_id", "user_id", "agent_id", "session_id", "run_id", "id");
+
+CREATE TABLE IF NOT EXISTS "working_states" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "session_id" TEXT COLLATE "C" NOT NULL,
+  "run_id" TEXT COLLATE "C" NOT NULL,
+  "version" BIGINT NOT NULL,
+  "body" TEXT NOT NULL,
+  "updated_at" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "session_id", "run_id")
+);
+
+CREATE TABLE IF NOT EXISTS "short_terms" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "session_id" TEXT COLLATE "C" NOT NULL,
+  "body" TEXT NOT NULL,
+  "updated_at" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "session_id")
+);
+
+CREATE TABLE IF NOT EXISTS "builds" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "session_id" TEXT COLLATE "C" NOT NULL,
+  "run_id" TEXT COLLATE "C" NOT NULL,
+  "build_id" TEXT COLLATE "C" NOT NULL,
+  "packet" TEXT NOT NULL,
+  "explanation" TEXT NOT NULL,
+  "at" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "session_id", "run_id", "build_id")
+);
+
+CREATE INDEX IF NOT EXISTS "builds_at" ON "builds" ("tenant_id", "user_id", "agent_id", "session_id", "run_id", "at");
+
