@@ -12,6 +12,7 @@ import pytest
 from engram_core import settings
 from engram_core.daemon.handlers import Engine
 from engram_core.errors import EngramError
+from engram_core.store.packed import unpack
 from engram_core.store.tables import TABLES
 from tests.servers import BACKENDS, databases
 
@@ -79,12 +80,14 @@ class Asked:
         return dict(json.loads(self.engine.read("build_memory_packet", {"request": asked})))
 
     def stored(self) -> bytes:
-        """Return everything that is stored: a file and its log as they are, the rows of a server's tables."""
+        """Return everything that is stored: a file and its log, or a server's rows, and what is packed in them."""
+        writer = self.engine.store.database.writer()
+        rows = [str(value) for table in TABLES for row in writer.execute(f"SELECT * FROM {table.name}") for value in row]
+        packed = "\n".join(unpack(value) for value in rows if len(value) > 1000 and value.startswith("z")).encode()
         if self.engine.store.far:
-            writer = self.engine.store.database.writer()
-            rows = [row for table in TABLES for row in writer.execute(f"SELECT * FROM {table.name}")]
-            return "\n".join(str(value) for row in rows for value in row).encode()
-        return b"".join(Path(self.url + end).read_bytes() for end in ("", "-wal") if Path(self.url + end).exists())
+            return "\n".join(rows).encode() + packed
+        files = [Path(self.url + end) for end in ("", "-wal")]
+        return b"".join(file.read_bytes() for file in files if file.exists()) + packed
 
     def settle(self) -> None:
         """Let the engine do all that may wait."""

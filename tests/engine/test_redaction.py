@@ -92,7 +92,7 @@ def test_a_secret_in_an_id_is_refused_and_not_repeated(memory: Asked, method: st
 def test_what_was_stored_under_such_an_id_before_can_be_forgotten(make: Callable[..., Asked]) -> None:
     memory = make(redact__enabled=False)
     memory.fact(KEY, "x")
-    memory.engine.reload(settings.load(env={"HOME": str(memory.path.parent)}))
+    memory.engine.reload(settings.load(env={"HOME": "/nonexistent"}))
     with pytest.raises(BadInput, match=r"fact\.fact_key"):
         memory.fact(KEY, "y")
     assert memory.write("forget", selector={"ids": [memory.facts()[0]["fact_id"]]})["rows"] == 1
