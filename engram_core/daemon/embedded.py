@@ -48,7 +48,8 @@ class _Inside:
         self.database = database
         self.started = time.monotonic()
         self.engine = Engine(self.settings, database)
-        self.engine.store.wait_at_most(PATIENCE_S)
+        if not self.engine.store.far:  # a server's store knows best when to try again
+            self.engine.store.wait_at_most(PATIENCE_S)
 
     def _other(self, method: str, params: dict[str, Any]) -> Outcome:
         """Answer what neither reads nor writes, or say that nobody knows it."""
