@@ -6,15 +6,18 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engram import AsyncMemory, Memory
 from engram_core.daemon.handlers import Engine
 from engram_core.protocol.messages import OPERATIONS
 from tests.contract.calls import ASK, CALLS, EPISODE, INSIGHT, OTHER, PROCEDURE, SCOPE, event
-from tests.contract.transports import NOW, TRANSPORTS, opened, outcome
+from tests.contract.transports import NOW, TRANSPORTS, Awaited, opened, outcome
 from tests.daemon_fixture import Home
+from tests.servers import SERVERS, databases, need
 
 NOT_MEMORIES = {"hello", "status", "reload", "shutdown"}
 GOOD: dict[str, dict[str, Any]] = {
@@ -90,6 +93,23 @@ def test_every_way_gives_the_same_bytes(home: Home) -> None:
             assert given == expected, f"{name}: {call}"
     errors = [json.loads(one)["error"][0] for one in reference if one.startswith('{"error"')]
     assert set(errors) == {"BadInput", "Conflict", "NotFound", "BudgetTooSmall"}
+
+
+@pytest.mark.usefixtures("stopped")
+@pytest.mark.parametrize("backend", SERVERS)
+def test_a_server_gives_the_same_bytes(home: Home, backend: str, tmp_path: Path) -> None:
+    with Memory(in_memory=True) as memory:
+        reference = run(memory)
+    name = {"postgresql": "postgres", "mariadb": "mysql"}[backend]
+    need(backend)
+    with databases(backend, tmp_path) as made:
+        with Memory(backend=name, dsn=made.fresh(), timeout=60) as memory:
+            for call, given, expected in zip(CALLS, run(memory), reference, strict=True):
+                assert given == expected, f"{backend}: {call}"
+        awaited = Awaited(AsyncMemory(backend=name, dsn=made.fresh(), timeout=60))
+        for call, given, expected in zip(CALLS, run(awaited), reference, strict=True):
+            assert given == expected, f"{backend}, awaited: {call}"
+        awaited.end()
 
 
 def wrong_inputs() -> Iterator[tuple[str, str, dict[str, Any]]]:
