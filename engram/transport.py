@@ -291,7 +291,7 @@ class UnixTransport:
         pieces, size = [line], len(line)
         while not end:
             try:
-                data = self._sock.recv(262_144)
+                data = self._sock.recv(65_536)  # with more, each call would ask the system for memory and return it
             except BlockingIOError as exc:
                 raise _slow() from exc
             if not data:

@@ -48,7 +48,8 @@ class _Inside:
         self.database = database
         self.started = time.monotonic()
         self.engine = Engine(self.settings, database)
-        self.engine.store.wait_at_most(PATIENCE_S)
+        if not self.engine.store.far:  # a server's store knows best when to try again
+            self.engine.store.wait_at_most(PATIENCE_S)
 
     def _other(self, method: str, params: dict[str, Any]) -> Outcome:
         """Answer what neither reads nor writes, or say that nobody knows it."""
@@ -107,6 +108,37 @@ class _Job:
         self.outcome: Outcome | None = None
 
 
+class _Yielding:
+    """Let threads switch often while several of them work here: else each waits 5 ms for every other one.
+
+    The interval belongs to the whole interpreter, so it is what it was again as soon as no more than one works. An
+    event loop counts as a thread that works.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._working = 0
+        self._before = 0.0
+
+    def begin(self, threads: int) -> None:
+        """Note that so many threads more are at work."""
+        with self._lock:
+            before, self._working = self._working, self._working + threads
+            if before < 2 <= self._working:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, SWITCH_S))
+
+    def end(self, threads: int) -> None:
+        """Note that they are done."""
+        with self._lock:
+            before, self._working = self._working, self._working - threads
+            if self._working < 2 <= before:
+                sys.setswitchinterval(self._before)
+
+
+_yielding = _Yielding()
+
+
 class Embedded(_Inside):
     """Answer lines in the thread that asks."""
 
@@ -122,8 +154,12 @@ class Embedded(_Inside):
 
     def answer(self, line: bytes, timeout: float) -> bytes:
         """Return the reply line to a request line; a write is committed then."""
-        request = read_request(line)
-        return _reply(request, self._outcome(request, time.monotonic() + timeout))
+        _yielding.begin(1)
+        try:
+            request = read_request(line)
+            return _reply(request, self._outcome(request, time.monotonic() + timeout))
+        finally:
+            _yielding.end(1)
 
     def stream(self, lines: Iterable[bytes], timeout: float) -> Iterator[bytes]:
         """Answer lines in order; writes that have come meanwhile share a commit.
@@ -331,36 +367,6 @@ def _keep_up(at: weakref.ref[Embedded]) -> None:
         del one
 
 
-class _Yielding:
-    """Let threads switch often while engines work beside an event loop, which otherwise waits 5 ms for each of them.
-
-    The interval belongs to the whole interpreter, so it is what it was again as soon as nothing is under way.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._working = 0
-        self._before = 0.0
-
-    def begin(self) -> None:
-        """Note that something is under way."""
-        with self._lock:
-            self._working += 1
-            if self._working == 1:
-                self._before = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._before, SWITCH_S))
-
-    def end(self) -> None:
-        """Note that it is done."""
-        with self._lock:
-            self._working -= 1
-            if not self._working and sys.getswitchinterval() <= SWITCH_S:
-                sys.setswitchinterval(self._before)
-
-
-_yielding = _Yielding()
-
-
 class Queued(_Inside):
     """Take lines from one thread and answer each through a callback on another."""
 
@@ -388,6 +394,8 @@ class Queued(_Inside):
         return line[:96].partition(b'"method":"')[2].startswith(_SHORT)
 
     def _is_short(self, request: Request) -> bool:
+        if self.engine.store.far:  # a server may take its time
+            return False
         if request.method == "list_events":
             limit = request.params.get("limit")
             return type(limit) is int and limit <= FEW
@@ -401,14 +409,14 @@ class Queued(_Inside):
         if request.error is not None:
             done(_reply(request, request.error))
         elif request.method in WRITES:
-            _yielding.begin()
+            _yielding.begin(2)
             self._write(request, deadline, done)
         elif request.method in READS:
             def read(outcome: Outcome) -> None:
                 self._writer.wake()
-                _yielding.end()
+                _yielding.end(2)
                 done(_reply(request, outcome))
-            _yielding.begin()
+            _yielding.begin(2)
             self._reader.submit(request.method, request.params, read, deadline=deadline)
         else:
             done(_reply(request, self._other(request.method, request.params)))
@@ -418,7 +426,7 @@ class Queued(_Inside):
             if type(outcome) is Busy and time.monotonic() < deadline:
                 self._write(request, deadline, done)  # another process holds the database: nothing was done
             else:
-                _yielding.end()
+                _yielding.end(2)
                 done(_reply(request, outcome))
         self._writer.submit(request.method, request.params, written, size=request.size, deadline=deadline)
 

@@ -41,24 +41,30 @@ class Transaction:
         self._revisions: dict[Owner, int] = {}
         self._stored: dict[Owner, int] = {}
         self._changes: list[dict[str, Any]] = []
+        self._depth = 0
         self._made: list[Owner] = []
 
     @contextmanager
     def operation(self) -> Iterator[None]:
         """Undo what happens inside when it raises, and nothing else of the transaction."""
         revisions, changes = dict(self._revisions), len(self._changes)
-        self._connection.execute("SAVEPOINT operation")
+        # A name of its own for each level: on MySQL an inner savepoint takes the place of an outer one of its name.
+        self._depth += 1
+        name = f"operation{self._depth}"
+        self._connection.execute(f"SAVEPOINT {name}")
         try:
             yield
         except BaseException as error:
             if isinstance(error, EngramError) and error.retryable:
                 raise  # the whole transaction is gone, and its savepoints with it
-            self._connection.execute("ROLLBACK TO SAVEPOINT operation")
-            self._connection.execute("RELEASE SAVEPOINT operation")
+            self._connection.execute(f"ROLLBACK TO SAVEPOINT {name}")
+            self._connection.execute(f"RELEASE SAVEPOINT {name}")
             self._revisions = revisions
             del self._changes[changes:]
             raise
-        self._connection.execute("RELEASE SAVEPOINT operation")
+        finally:
+            self._depth -= 1
+        self._connection.execute(f"RELEASE SAVEPOINT {name}")
 
     def hold(self, owner: Owner) -> int:
         """Return the owner's revision, which from here on nobody else changes before the commit."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engram import AsyncMemory, Memory
 from engram_core.daemon.handlers import Engine
 from engram_core.protocol.messages import OPERATIONS
 from tests.contract.calls import ASK, CALLS, EPISODE, INSIGHT, OTHER, PROCEDURE, SCOPE, event
-from tests.contract.transports import NOW, TRANSPORTS, opened, outcome
+from tests.contract.transports import NOW, TRANSPORTS, Awaited, opened, outcome
 from tests.daemon_fixture import Home
+from tests.servers import SERVERS, databases, need
 
 NOT_MEMORIES = {"hello", "status", "reload", "shutdown"}
 GOOD: dict[str, dict[str, Any]] = {
@@ -47,6 +51,30 @@ def test_the_calls_reach_every_operation() -> None:
     assert {method for method, _, _ in CALLS} == set(OPERATIONS) - NOT_MEMORIES == set(GOOD)
 
 
+def run(memory: Any) -> list[str]:
+    """Make all calls; one that counts stored packets waits until those built before are stored."""
+    results: list[str] = []
+    built: set[str] = set()
+    for method, args, named in CALLS:
+        if method in ("forget", "list_context_builds"):
+            wait_for_builds(memory, built)
+        results.append(outcome(memory, method, args, named))
+        if method == "build_memory_packet" and args[0].get("persist", True) and '"error"' not in results[-1][:9]:
+            packet = json.loads(results[-1])
+            built.add(packet.get("meta", packet)["build_id"])
+        if method == "forget" and not named.get("dry_run"):
+            built.clear()
+    return results
+
+
+def wait_for_builds(memory: Any, built: set[str]) -> None:
+    """Wait until packets are stored, which happens when it is quiet."""
+    until = time.monotonic() + 20
+    while not built <= {one["meta"]["build_id"] for one in memory.list_context_builds(SCOPE)}:
+        assert time.monotonic() < until, "packets were not stored"
+        time.sleep(0.1)  # asking more often would not be quiet
+
+
 @pytest.mark.usefixtures("stopped")
 def test_every_way_gives_the_same_bytes(home: Home) -> None:
     found: dict[str, list[str]] = {}
@@ -58,13 +86,30 @@ def test_every_way_gives_the_same_bytes(home: Home) -> None:
             for rest in home.database.parent.glob("engram.db-*"):
                 rest.unlink()
         with opened(name, home) as memory:
-            found[name] = [outcome(memory, *call) for call in CALLS]
+            found[name] = run(memory)
     reference = found.pop("memory-socket")
     for name, results in found.items():
         for call, given, expected in zip(CALLS, results, reference, strict=True):
             assert given == expected, f"{name}: {call}"
     errors = [json.loads(one)["error"][0] for one in reference if one.startswith('{"error"')]
     assert set(errors) == {"BadInput", "Conflict", "NotFound", "BudgetTooSmall"}
+
+
+@pytest.mark.usefixtures("stopped")
+@pytest.mark.parametrize("backend", SERVERS)
+def test_a_server_gives_the_same_bytes(home: Home, backend: str, tmp_path: Path) -> None:
+    with Memory(in_memory=True) as memory:
+        reference = run(memory)
+    name = {"postgresql": "postgres", "mariadb": "mysql"}[backend]
+    need(backend)
+    with databases(backend, tmp_path) as made:
+        with Memory(backend=name, dsn=made.fresh(), timeout=60) as memory:
+            for call, given, expected in zip(CALLS, run(memory), reference, strict=True):
+                assert given == expected, f"{backend}: {call}"
+        awaited = Awaited(AsyncMemory(backend=name, dsn=made.fresh(), timeout=60))
+        for call, given, expected in zip(CALLS, run(awaited), reference, strict=True):
+            assert given == expected, f"{backend}, awaited: {call}"
+        awaited.end()
 
 
 def wrong_inputs() -> Iterator[tuple[str, str, dict[str, Any]]]:

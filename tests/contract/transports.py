@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -75,4 +76,5 @@ def outcome(memory: Any, method: str, args: tuple[Any, ...], named: dict[str, An
     except EngramError as error:
         found = {"error": [type(error).__name__, error.message, error.hint, error.exit_code, error.retryable,
                            isinstance(error, ValueError)]}
-    return json.dumps(found, ensure_ascii=False)
+    # Recalls are counted when it is quiet, at the time it is then, whatever clock a request goes by.
+    return re.sub(r'"recalled_at": "[^"]*"', '"recalled_at": ""', json.dumps(found, ensure_ascii=False))
