@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def _types(collation: str) -> dict[str, str]:
-    return {"key": f"VARCHAR(120) COLLATE {collation}", "text": "LONGTEXT", "json": "LONGTEXT", "ms": "BIGINT",
+    return {"key": f"VARCHAR(110) COLLATE {collation}", "text": "LONGTEXT", "json": "LONGTEXT", "ms": "BIGINT",
             "int": "BIGINT", "real": "DOUBLE"}
 
 

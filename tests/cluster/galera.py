@@ -86,7 +86,8 @@ class Node:
                    f"--wsrep-sst-receive-address=127.0.0.1:{self.state}",
                    f"--wsrep-provider-options=base_host=127.0.0.1;base_port={self.group};"
                    f"gmcast.listen_addr=tcp://127.0.0.1:{self.group};ist.recv_addr=127.0.0.1:{self.transfer};"
-                   "gcache.size=32M;pc.recovery=true;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT5S"]
+                   "gcache.size=32M;pc.recovery=true;evs.keepalive_period=PT0.5S;"
+                   "evs.suspect_timeout=PT2S;evs.inactive_timeout=PT5S"]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder,
                                             env={**os.environ, "PATH": PATH, **self.cluster.environment})

@@ -26,6 +26,8 @@ pytestmark = pytest.mark.xdist_group("cluster")
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Start three nodes."""
+    if not os.environ.get("ENGRAM_CLUSTER_TEST"):
+        pytest.skip("takes minutes; run: make cluster-test")
     why = missing()
     if why:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
@@ -51,6 +53,7 @@ def daemons(cluster: Cluster) -> Iterator[list[Home]]:
         finally:
             for home in homes:
                 home.stop()
+                print((home.path / "stderr").read_text()[-2000:])
 
 
 class Load:
