@@ -142,13 +142,6 @@ class PostgresWire:
         except psycopg.Error as error:
             raise mapped(error, self._name) from error
 
-    def execute_many(self, sql: str, rows: Iterable[Values]) -> None:
-        """Run one statement for many rows; psycopg sends them in a pipeline."""
-        try:
-            self._cursor.executemany(sql, rows)
-        except psycopg.Error as error:
-            raise mapped(error, self._name) from error
-
     def change(self, sql: str, values: Values) -> int:
         """Run one statement and return how many rows it changed."""
         try:
