@@ -59,6 +59,7 @@ _BY_CODE: dict[str, tuple[type[EngramError], str]] = {
 # libpq has only words for what goes wrong before there is a session.
 _BY_WORDS: tuple[tuple[str, type[EngramError], str], ...] = (
     ("could not translate host name", ConfigError, "check the host in store.url"),
+    ("failed to resolve host", ConfigError, "check the host in store.url"),
     ("password authentication failed", AccessDenied, "check the user of store.url, and the password in "
      "store.password_file, PGPASSWORD or ~/.pgpass"),
     ("no password supplied", AccessDenied, "put it into store.password_file, PGPASSWORD or ~/.pgpass"),

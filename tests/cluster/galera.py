@@ -98,11 +98,10 @@ class Node:
 
     def _recovered(self, command: list[str]) -> str:
         """Return up to where a node has everything, after a kill too: what Debian's galera_recovery asks."""
-        found = subprocess.run([*command, "--wsrep-recover", f"--log-error={self.folder}/recover"], check=False,
-                               cwd=self.folder, env={**os.environ, "PATH": PATH, **self.cluster.environment})
-        text = (self.folder / "recover").read_text(errors="replace")
-        (self.folder / "recover").unlink()
-        position = re.findall(r"Recovered position: *([0-9a-f-]{36}:-?[0-9]+)", text)
+        found = subprocess.run([*command, "--wsrep-recover"], check=False, capture_output=True, text=True,
+                               errors="replace", cwd=self.folder,
+                               env={**os.environ, "PATH": PATH, **self.cluster.environment})
+        position = re.findall(r"Recovered position: *([0-9a-f-]{36}:-?[0-9]+)", found.stdout + found.stderr)
         return position[-1] if found.returncode == 0 and position and not position[-1].startswith("0000") else ""
 
     def status(self, name: str) -> str:
