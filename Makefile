@@ -19,7 +19,7 @@ SECONDS_OF_LOAD ?= 60
 # The question of `make quickstart Q="..."`, for the script to read from its environment whatever it holds.
 export Q
 
-.PHONY: quickstart test torture fuzz soak overload lint bench docs services kernel dist clean
+.PHONY: quickstart test cluster-test torture fuzz soak overload lint bench docs services kernel dist clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.installed
@@ -42,6 +42,10 @@ soak: $(VENV)/.editable kernel
 
 overload: $(VENV)/.editable kernel
 	$(PY) -m tests.faults.overload --seconds $(SECONDS_OF_LOAD)
+
+# Three nodes of a Galera cluster, three daemons: minutes, so they are not part of `make test`.
+cluster-test: $(VENV)/.editable kernel
+	ENGRAM_CLUSTER_TEST=1 $(PY) -m pytest -q tests/cluster
 
 lint: $(VENV)/.editable kernel
 	$(PY) -m ruff check .

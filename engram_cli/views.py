@@ -120,7 +120,9 @@ def status(found: Json, env: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def status_at_a_glance(found: Json, env: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the same in sentences, for a person at a terminal."""
-    sqlite, index, kernel = (found.get(name) or {} for name in ("sqlite", "index", "kernel"))
+    index, kernel = (found.get(name) or {} for name in ("index", "kernel"))
+    backend = str(found.get("backend") or "sqlite")
+    store = found.get(backend) or {}
     counters, retention = found.get("counters") or {}, found.get("retention") or {}
     kept = [f"{name} for {plural(days, 'day')}" if (days := int(retention.get(f"{name}_days") or 0)) else
             f"{name} for ever" for name in ("events", "insights")]
@@ -128,9 +130,8 @@ def status_at_a_glance(found: Json, env: Mapping[str, str]) -> list[tuple[str, s
         ("daemon", f"{found.get('version')}, pid {found.get('pid')}, up {duration(float(found.get('uptime_s') or 0))}"),
         ("kernel", f"{'compiled' if kernel.get('compiled') else 'not compiled'}, {kernel.get('version', '')}"),
         ("socket", str(found.get("socket", ""))),
-        ("database", f"{found.get('database')}, {size(sqlite.get('db_bytes'))}, log {size(sqlite.get('wal_bytes'))}"),
-        ("durability", f"{found.get('durability')}: SQLite {sqlite.get('version')}, {sqlite.get('journal_mode')}, "
-                       f"synchronous {sqlite.get('synchronous')}"),
+        ("database", f"{found.get('database')}, {size(store.get('db_bytes'))}{_beside(store)}"),
+        ("durability", f"{found.get('durability')}: {_durability(backend, store)}"),
         ("index", f"{plural(int(index.get('memories') or 0), 'memory', 'memories')} of "
                   f"{plural(int(index.get('owners') or 0), 'owner')}, {size(index.get('bytes'))}"),
         ("tokenizer", str(found.get("tokenizer", ""))),
@@ -141,6 +142,22 @@ def status_at_a_glance(found: Json, env: Mapping[str, str]) -> list[tuple[str, s
         ("configuration", ", ".join(found.get("config") or []) or "no file, all defaults"),
         *_scope(found, env),
     ]
+
+
+def _beside(store: Json) -> str:
+    """Say what there is beside the database itself: the log of a file, or that a server is away."""
+    if "wal_bytes" in store:
+        return f", log {size(store['wal_bytes'])}"
+    return "" if store.get("available", True) else f", away since {clock(store.get('away_since'))}: " \
+                                                   f"{text_of(store.get('last_error'))}"
+
+
+def _durability(backend: str, store: Json) -> str:
+    if "journal_mode" in store:
+        return f"SQLite {store.get('version')}, {store.get('journal_mode')}, synchronous {store.get('synchronous')}"
+    told = [f"{name} {store[name]}" for name in ("fsync", "synchronous_commit", "innodb_flush_log_at_trx_commit",
+                                                 "sync_binlog") if name in store]
+    return ", ".join([f"{backend} {store.get('version')}", *told])
 
 
 def size(value: Any) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 
 from engram_core.errors import BadInput
 
-ID_MAX = 120
-"""Characters of the longest id or key: six of them fit MySQL's 3,072-byte index limit in utf8mb4."""
+ID_MAX = 110
+"""Characters of the longest id or key: six of them fit an index row of every database, of which the shortest has 2,704
+bytes."""
 
 INT_MAX = (1 << 53) - 1
 """The largest whole number of a field: what every database and every JSON reader keeps exactly."""

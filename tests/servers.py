@@ -257,14 +257,22 @@ class PrivateServer:
                           "SHOW server_version" if self.backend == "postgresql" else "SELECT VERSION()")
         return int(str(found[0][0]).partition(".")[0])
 
-    def make_user(self, name: str) -> None:
+    def make_user(self, name: str, password: str = "", *, create: bool = True) -> None:
         """Make a user who may do what a program needs and nothing more."""
         if self.backend == "postgresql":
-            statement(self.url("postgres"), f"CREATE ROLE {name} LOGIN CREATEDB")
+            secret = f"PASSWORD '{password}'" if password else ""
+            statement(self.url("postgres"), f"CREATE ROLE {name} LOGIN {'CREATEDB' if create else ''} {secret}")
+            if password:
+                rules = self.folder / "data/pg_hba.conf"
+                rules.write_text(f"host all {name} 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
+                statement(self.url("postgres"), "SELECT pg_reload_conf()")
+                time.sleep(0.3)
         else:
             url = self.url("engram_probe")
-            statement(url, f"CREATE OR REPLACE USER {name}@'%'")
-            statement(url, f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER ON *.* TO {name}@'%'")
+            secret = f"IDENTIFIED BY '{password}'" if password else ""
+            statement(url, f"CREATE OR REPLACE USER {name}@'%' {secret}")
+            if create:
+                statement(url, f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER ON *.* TO {name}@'%'")
 
     def read_only(self, on: bool) -> None:
         """Let the server take no more changes, or take them again."""

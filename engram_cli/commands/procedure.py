@@ -14,7 +14,7 @@ from engram_cli.numbers import limit, number
 from engram_cli.options import command, family
 from engram_core.errors import UsageError
 
-ID_MAX = 120  # characters an id may have
+ID_MAX = 110  # characters an id may have
 
 app = family("procedure", "Keep how a kind of task is done.", default="list")
 

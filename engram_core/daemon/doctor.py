@@ -23,6 +23,7 @@ from engram_core import settings as configuration
 from engram_core._version import __version__
 from engram_core.daemon import endpoint
 from engram_core.daemon.filesystem import network_file_system
+from engram_core.dsn import is_server
 from engram_core.errors import ConfigError, EngramError
 from engram_core.paths import log_path, spool_path, xdg
 from engram_core.store import backup
@@ -225,8 +226,41 @@ def _log(patient: Patient) -> Iterator[tuple[str, str, str]]:
 # ---- the database
 
 
+def _server(url: str, settings: configuration.Settings) -> Iterator[tuple[str, str, str]]:
+    """Look at a database on a server: can it be reached, is it ours, does it keep what it acknowledges."""
+    from engram_core.store.connection import Options
+    from engram_core.store.migrations import check_schema
+    from engram_core.store.store import open_database
+
+    try:
+        database = open_database(url, Options(
+            "full", settings.get("store.busy_timeout_ms"), settings.get("store.answer_timeout_ms"),
+            settings.get("store.password_file"), writable=False))
+    except EngramError as error:
+        yield "wrong", error.message, error.hint
+        return
+    try:
+        schema, facts = check_schema(database.reader()), database.facts()
+    except EngramError as error:
+        yield "wrong", error.message, error.hint
+        return
+    finally:
+        database.close()
+    what = ", ".join(f"{name} {value}" for name, value in facts.items())
+    unsafe = [name for name in ("fsync", "synchronous_commit", "innodb_flush_log_at_trx_commit")
+              if str(facts.get(name, "on")).lower() in ("off", "0", "2")]
+    if unsafe:
+        yield ("wrong", f"{database.name} may lose what it acknowledged: {', '.join(unsafe)}; {what}",
+               "turn it on in the server's configuration")
+    else:
+        yield "ok", f"{database.name}, schema {schema or 'not made yet'}; {what}", ""
+
+
 def _database(patient: Patient) -> Iterator[tuple[str, str, str]]:
     path = patient.database
+    if patient.settings is not None and is_server(url := configuration.store_url(patient.settings, patient.env)):
+        yield from _server(url, patient.settings)
+        return
     if not check_file(path):
         yield "ok", "there is no database yet; the first append makes it", ""
         return

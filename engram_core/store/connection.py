@@ -53,6 +53,9 @@ class Connection(Protocol):
     def change(self, sql: str, values: Values) -> int:
         """Run one statement and return how many rows it changed."""
 
+    def defer(self, sql: str, values: Values) -> None:
+        """Run one statement at the latest with the commit; nobody wants to know how many rows it changed."""
+
     def begin(self) -> None:
         """Open a writing transaction."""
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def _types(collation: str) -> dict[str, str]:
-    return {"key": f"VARCHAR(120) COLLATE {collation}", "text": "LONGTEXT", "json": "LONGTEXT", "ms": "BIGINT",
+    return {"key": f"VARCHAR(110) COLLATE {collation}", "text": "LONGTEXT", "json": "LONGTEXT", "ms": "BIGINT",
             "int": "BIGINT", "real": "DOUBLE"}
 
 
@@ -124,13 +124,26 @@ class MysqlWire:
         return found
 
     def batch(self, statements: Sequence[tuple[str, Values]]) -> list[list[Row]]:
-        """Run statements as one text, one way there and back."""
-        self._run("; ".join([self._text(sql, values) for sql, values in statements]))
+        """Run statements as one text, one way there and back, or as few as the server takes."""
+        found: list[list[Row]] = []
+        texts: list[str] = []
+        size = 0
+        for sql, values in statements:
+            text = self._text(sql, values)
+            if texts and size + 4 * len(text) > self._most:
+                found += self._together(texts)
+                texts, size = [], 0
+            texts.append(text)
+            size += 4 * len(text) + 2
+        return found + (self._together(texts) if texts else [])
+
+    def _together(self, texts: list[str]) -> list[list[Row]]:
+        self._run("; ".join(texts))
         found = [self._rows()]
-        while len(found) < len(statements):
+        while self.raw._result.has_next:
             self._next()
             found.append(self._rows())
-        return found
+        return found[:len(texts)]
 
     def _next(self) -> None:
         try:
@@ -155,20 +168,6 @@ class MysqlWire:
                 if cursor is not None and cursor._result is not None:
                     cursor._result.unbuffered_active = False
                 self.raw._force_close()
-
-    def execute_many(self, sql: str, rows: Iterable[Values]) -> None:
-        """Run one statement for many rows, as many at once as the server takes."""
-        texts: list[str] = []
-        size = 0
-        for values in rows:
-            text = self._text(sql, values)
-            if texts and size + 4 * len(text) > self._most:
-                self.batch([(one, {}) for one in texts])
-                texts, size = [], 0
-            texts.append(text)
-            size += 4 * len(text) + 2
-        if texts:
-            self.batch([(one, {}) for one in texts])
 
     def change(self, sql: str, values: Values) -> int:
         """Run one statement and return how many rows it found."""
@@ -211,11 +210,11 @@ class MysqlSession(Session):
             if not self._alone_at_schema:
                 raise Collision("another program is making the tables", hint="try again")
 
-    def _end(self, wire: Wire, sql: str) -> None:
+    def _end(self, wire: Wire, sql: str, before: Sequence[tuple[str, Values]] = ()) -> None:
         if self._alone_at_schema:
             self._alone_at_schema = False
             sql += f"; SELECT RELEASE_LOCK('{SCHEMA_LOCK}')"
-        super()._end(wire, sql)
+        super()._end(wire, sql, before)
 
     def tables(self) -> set[str]:
         """Return the names of the tables there are."""

@@ -59,6 +59,7 @@ _BY_CODE: dict[str, tuple[type[EngramError], str]] = {
 # libpq has only words for what goes wrong before there is a session.
 _BY_WORDS: tuple[tuple[str, type[EngramError], str], ...] = (
     ("could not translate host name", ConfigError, "check the host in store.url"),
+    ("failed to resolve host", ConfigError, "check the host in store.url"),
     ("password authentication failed", AccessDenied, "check the user of store.url, and the password in "
      "store.password_file, PGPASSWORD or ~/.pgpass"),
     ("no password supplied", AccessDenied, "put it into store.password_file, PGPASSWORD or ~/.pgpass"),
@@ -139,13 +140,6 @@ class PostgresWire:
             finally:
                 if alone and not self.raw.closed:
                     self.raw.execute("ROLLBACK")
-        except psycopg.Error as error:
-            raise mapped(error, self._name) from error
-
-    def execute_many(self, sql: str, rows: Iterable[Values]) -> None:
-        """Run one statement for many rows; psycopg sends them in a pipeline."""
-        try:
-            self._cursor.executemany(sql, rows)
         except psycopg.Error as error:
             raise mapped(error, self._name) from error
 

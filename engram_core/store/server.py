@@ -25,6 +25,7 @@ CONNECT_S = 3
 LOCK_S = 2.0
 """How long a server lets us wait for a lock: shorter than for an answer, or a held lock looked like a lost server."""
 MOST_IDLE = 4
+_DEFERRED = 256  # statements that wait for the next one at most
 ASK_S = 30.0
 """A connection that nobody used for so long is asked before it is used; a younger one is only looked at."""
 T = TypeVar("T")
@@ -41,9 +42,6 @@ class Wire(Protocol):
 
     def stream(self, sql: str, values: Values) -> Iterator[Row]:
         """Run a statement and hand out its rows as they come."""
-
-    def execute_many(self, sql: str, rows: Iterable[Values]) -> None:
-        """Run a statement for many rows."""
 
     def change(self, sql: str, values: Values) -> int:
         """Run a statement and return how many rows it changed."""
@@ -142,6 +140,7 @@ class Session:
         self._held: Wire | None = None
         self._spoiled: Wire | None = None
         self._reading = False
+        self._deferred: list[tuple[str, Values]] = []
 
     # ---- statements
 
@@ -149,6 +148,8 @@ class Session:
         """Run one statement and return its rows."""
         if self._held is None:
             return self._begin_with([(sql, values)])[0]
+        if self._deferred:
+            return self.batch([(sql, values)])[0]
         return self._on(self._held, lambda wire: wire.execute(sql, values))
 
     def batch(self, statements: Sequence[tuple[str, Values]], *, last: bool = False) -> list[list[Row]]:
@@ -157,6 +158,9 @@ class Session:
         sent = [*statements, ("COMMIT", {})] if ended else statements
         if self._held is None:
             found = self._begin_with(sent)
+        elif self._deferred:
+            waiting, self._deferred = self._deferred, []
+            found = self._on(self._held, lambda wire: wire.batch([*waiting, *sent]))[len(waiting):]
         else:
             found = self._on(self._held, lambda wire: wire.batch(sent))
         if ended:
@@ -208,12 +212,21 @@ class Session:
 
     def execute_many(self, sql: str, rows: Iterable[Values]) -> None:
         """Run one statement for many rows, inside a transaction."""
+        for values in rows:
+            self.defer(sql, values)
+
+    def defer(self, sql: str, values: Values) -> None:
+        """Keep a statement until the next one, or the commit, takes it along."""
         assert self._held is not None
-        self._on(self._held, lambda wire: wire.execute_many(sql, rows))
+        self._deferred.append((sql, values))
+        if len(self._deferred) >= _DEFERRED:
+            self.batch([])
 
     def change(self, sql: str, values: Values) -> int:
         """Run one statement and return how many rows it changed, inside a transaction."""
         assert self._held is not None
+        if self._deferred:
+            self.batch([])
         return self._on(self._held, lambda wire: wire.change(sql, values))
 
     # ---- transactions
@@ -230,11 +243,13 @@ class Session:
         """Make the transaction durable; Unavailable means that nobody knows."""
         wire, self._held = self._held, None
         assert wire is not None
-        self._end(wire, "COMMIT")
+        waiting, self._deferred = self._deferred, []
+        self._end(wire, "COMMIT", waiting)
 
     def rollback(self) -> None:
         """Undo the open transaction; a server that is away does so by itself."""
         wire, self._held = self._held, None
+        self._deferred = []
         if wire is not None and self._spoiled is wire:
             self._pool.give(wire, lost=True)
         elif wire is not None:
@@ -243,10 +258,13 @@ class Session:
             except EngramError:
                 pass
 
-    def _end(self, wire: Wire, sql: str) -> None:
+    def _end(self, wire: Wire, sql: str, before: Sequence[tuple[str, Values]] = ()) -> None:
         self._health.trips += 1
         try:
-            wire.execute(sql)
+            if before:
+                wire.batch([*before, (sql, {})])
+            else:
+                wire.execute(sql)
         except BaseException as error:
             if isinstance(error, Unavailable):
                 self._health.failed(error)

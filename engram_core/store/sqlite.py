@@ -218,6 +218,10 @@ class SqliteConnection:
         except sqlite3.Error as error:
             raise self.mapped(error) from error
 
+    def defer(self, sql: str, values: Mapping[str, Any]) -> None:
+        """Run one statement; there is nothing to be won by waiting."""
+        self.change(sql, values)
+
     def begin(self) -> None:
         """Open a writing transaction, waiting for other writers.
 

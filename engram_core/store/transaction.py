@@ -107,11 +107,11 @@ class Transaction:
 
     def insert(self, table: Table, scope: Scope | Owner, values: Mapping[str, Any]) -> None:
         """Add one whole row."""
-        self._connection.change(sql.insert(table, self._dialect), bound(scope, **values))
+        self._connection.defer(sql.insert(table, self._dialect), bound(scope, **values))
 
     def upsert(self, table: Table, scope: Scope | Owner, values: Mapping[str, Any]) -> None:
         """Add one whole row or replace the one with its key."""
-        self._connection.change(sql.upsert(table, self._dialect), bound(scope, **values))
+        self._connection.defer(sql.upsert(table, self._dialect), bound(scope, **values))
 
     def update(self, table: Table, scope: Scope | Owner, new: Mapping[str, Any], *, where: str, level: str = "owner",
                **values: Any) -> int:
@@ -178,6 +178,6 @@ class Transaction:
                 self.delete(OWNERS, owner, where="revision=0")
         for owner, revision in self._revisions.items():
             if revision != self._stored.get(owner):
-                self._connection.change(sql.upsert(OWNERS, self._dialect), bound(owner, revision=revision))
+                self._connection.defer(sql.upsert(OWNERS, self._dialect), bound(owner, revision=revision))
         if self._changes:
             self._connection.execute_many(sql.insert(CHANGES, self._dialect), self._changes)

@@ -47,7 +47,7 @@ def ask(socket: Path, method: str, params: dict[str, Any]) -> dict[str, Any]:
     with connection.socket(connection.AF_UNIX) as peer:
         peer.settimeout(60)
         peer.connect(str(socket))
-        line = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "timeout_ms": 50_000}}
+        line = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"timeout_ms": 50_000, **params}}
         return exchange(peer, json.dumps(line).encode())
 
 

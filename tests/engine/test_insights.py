@@ -163,13 +163,13 @@ def test_a_failed_promotion_changes_nothing(memory: Asked) -> None:
 
 
 def test_fields_of_the_promoted_memory_can_be_given(memory: Asked) -> None:
-    add(memory, id="i" * 120)
-    change(memory, "validated", id="i" * 120, promote="fact",
+    add(memory, id="i" * 110)
+    change(memory, "validated", id="i" * 110, promote="fact",
            promoted={"fact_key": "deploy.day", "value": "not Friday", "sources": ["e9"], "scope_level": "tenant"})
     (fact,) = memory.facts()
     assert (fact["fact_key"], fact["value"], fact["sources"], fact["scope_level"]) == (
         "deploy.day", "not Friday", ["e9", "e1", "i" * 120], "tenant")
-    change(memory, id="i" * 120, promote="procedure")
+    change(memory, id="i" * 110, promote="procedure")
     assert len(memory.read("list_procedures")["procedures"]) == 1
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from engram_core.errors import Conflict, EngramError
 from engram_core.scope import Scope
-from engram_core.store.tables import FACTS
+from engram_core.store.tables import BUILDS, FACTS
 from engram_core.store.transaction import Transaction
+from engram_core.values import ID_MAX
 from tests.store.conftest import SCOPE, Opened, appending, setting
 
 TEXTS = ["", " ", "\0", "a\0b", "'", '"', "\\", "%_", "--; DROP TABLE events", "\u2028\u2029\x85\r\n", "é", "e\u0301",
@@ -31,7 +32,9 @@ def test_texts_come_back_as_they_were(opened: Opened, text: str) -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), [("Bob", "bob"), ("é", "e\u0301"), ("ß", "ss"), ("a", "a "), ("İ", "i"),
-                                            ("１", "1"), ("x" * 119 + "y", "x" * 119 + "z"), ("0", "00"), ("1", "1.0")])
+                                            ("１", "1"), ("x" * 109 + "y", "x" * 109 + "z"),
+                                            ("\U0001f600" * 110, "\U0001f600" * 109 + "\U0001f601"), ("0", "00"),
+                                            ("1", "1.0")])
 def test_ids_are_compared_letter_by_letter(opened: Opened, one: str, other: str) -> None:
     for id_ in (one, other):
         for at in range(5):
@@ -39,6 +42,17 @@ def test_ids_are_compared_letter_by_letter(opened: Opened, one: str, other: str)
             assert [opened.event(id_, id_, scope)[1] for _ in range(2)] == [False, True]
             assert [event["payload"] for event in opened.events(scope)] == [id_]
     assert opened.fact(one, 1)["outcome"] == opened.fact(other, 2)["outcome"] == "created"
+
+
+def test_the_longest_ids_fit_everywhere(opened: Opened) -> None:
+    longest = "\U0001f600" * ID_MAX
+    scope = Scope(*[longest] * 5)
+    opened.event("x", longest, scope)
+    opened.fact(longest, "x", scope, fact_id=longest)
+    opened.run(lambda tx: tx.upsert(BUILDS, scope, {"build_id": longest, "packet": "{}", "explanation": "", "at": 1}))
+    assert [event["event_id"] for event in opened.events(scope)] == [longest]
+    with pytest.raises(EngramError, match=f"allowed is text of 1 to {ID_MAX} characters"):
+        opened.event("x", longest + "x", scope)
 
 
 def test_an_operation_that_fails_takes_nothing_with_it(opened: Opened) -> None:

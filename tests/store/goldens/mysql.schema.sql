@@ -1,41 +1,41 @@
 CREATE TABLE IF NOT EXISTS `meta` (
-  `name` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `name` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `value` LONGTEXT NOT NULL,
   PRIMARY KEY (`name`)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
 CREATE TABLE IF NOT EXISTS `owners` (
-  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `revision` BIGINT NOT NULL,
   PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
 CREATE TABLE IF NOT EXISTS `changes` (
-  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `revision` BIGINT NOT NULL,
-  `kind` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `kind` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `seq` BIGINT NOT NULL,
-  `id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `op` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `session_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `run_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `op` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `session_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `run_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `at` BIGINT NOT NULL,
   PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `revision`)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
 CREATE TABLE IF NOT EXISTS `events` (
-  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `session_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `run_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `session_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `run_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `seq` BIGINT NOT NULL,
-  `event_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `kind` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `event_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `kind` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `ts` BIGINT NOT NULL,
   `line` LONGTEXT NOT NULL,
   `body` LONGTEXT NOT NULL,
@@ -51,14 +51,14 @@ CREATE TABLE IF NOT EXISTS `events` (
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
 CREATE TABLE IF NOT EXISTS `facts` (
-  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `seq` BIGINT NOT NULL,
-  `fact_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `fact_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `version` BIGINT NOT NULL,
-  `fact_key` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `status` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `fact_key` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `status` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `valid_from` BIGINT,
   `valid_to` BIGINT,
   `replaces` BIGINT,
@@ -77,11 +77,11 @@ CREATE TABLE IF NOT EXISTS `facts` (
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
 CREATE TABLE IF NOT EXISTS `episodes` (
-  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `seq` BIGINT NOT NULL,
-  `episode_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `episode_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `starts` BIGINT NOT NULL,
   `ends` BIGINT,
   `body` LONGTEXT NOT NULL,
@@ -96,12 +96,12 @@ CREATE TABLE IF NOT EXISTS `episodes` (
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
 CREATE TABLE IF NOT EXISTS `procedures` (
-  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `seq` BIGINT NOT NULL,
-  `procedure_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `task_type` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `procedure_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `task_type` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `priority` BIGINT NOT NULL,
   `body` LONGTEXT NOT NULL,
   `tokens` LONGTEXT,
@@ -115,14 +115,14 @@ CREATE TABLE IF NOT EXISTS `procedures` (
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
 CREATE TABLE IF NOT EXISTS `insights` (
-  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `session_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `run_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `session_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `run_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `seq` BIGINT NOT NULL,
-  `id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `validation_state` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `validation_state` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `expires` BIGINT,
   `ended` BIGINT NOT NULL,
   `digest` LONGTEXT NOT NULL,
@@ -138,11 +138,11 @@ CREATE TABLE IF NOT EXISTS `insights` (
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
 CREATE TABLE IF NOT EXISTS `working_states` (
-  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `session_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `run_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `session_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `run_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `version` BIGINT NOT NULL,
   `body` LONGTEXT NOT NULL,
   `updated_at` BIGINT NOT NULL,
@@ -150,22 +150,22 @@ CREATE TABLE IF NOT EXISTS `working_states` (
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
 CREATE TABLE IF NOT EXISTS `short_terms` (
-  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `session_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `session_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `body` LONGTEXT NOT NULL,
   `updated_at` BIGINT NOT NULL,
   PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `session_id`)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
 CREATE TABLE IF NOT EXISTS `builds` (
-  `tenant_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `user_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `agent_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `session_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `run_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
-  `build_id` VARCHAR(120) COLLATE utf8mb4_0900_bin NOT NULL,
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `session_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `run_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `build_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
   `packet` LONGTEXT NOT NULL,
   `explanation` LONGTEXT NOT NULL,
   `at` BIGINT NOT NULL,

@@ -1,0 +1,220 @@
+"""PostgreSQL and MariaDB: a packet against its round trips and rows, and how many commits eight clients' appends take.
+
+Each server's own settings for durability are read back and printed (fsync, synchronous_commit,
+innodb_flush_log_at_trx_commit). The floor of a packet is three ``SELECT 1`` and one fetch by key of the rows that it
+emits, on one connection of the same driver; both are taken in turn. Round trips are counted by the store. Appends are
+acknowledged to eight clients by a daemon, against a loop that inserts and commits row by row; the commits are the
+server's own count (transaction numbers, Com_commit).
+
+Goals: packet at most 1.5 x the floor, at most three round trips; appends of eight clients at least 2 x the loop's rate
+and at most 0.3 commits per acknowledgement.
+
+    python benchmarks servers [--size 10000] [--requests 300] [--appends 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench_packet import SCOPE, fill, request
+
+from engram import Memory
+from engram_core.store.connection import Options
+from engram_core.store.store import open_database
+
+CLIENTS = 8
+GOALS = {"packet": 1.5, "trips": 3, "appends_rate": 2.0, "commits_per_ack": 0.3}
+SERVERS = {"postgresql": ("ENGRAM_TEST_POSTGRES_DSN", "postgresql:///{name}?host=/var/run/postgresql"),
+           "mysql": ("ENGRAM_TEST_MYSQL_DSN", "mysql://root@localhost/{name}?unix_socket=/run/mysqld/mysqld.sock")}
+OWNER = "tenant_id='default' AND user_id='ada' AND agent_id='cli'"
+
+
+def url_of(kind: str) -> str:
+    """Return the URL of a database of our own on the server."""
+    variable, usual = SERVERS[kind]
+    given, name = os.environ.get(variable), f"engram_bench_{os.getpid()}"
+    if not given:
+        return usual.format(name=name)
+    head, mark, query = given.partition("?")
+    scheme, _, rest = head.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}/{name}{mark}{query}"
+
+
+def plan(connection: Any, packet: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the statements that fetch the rows which a packet emits, by key."""
+    short, long = packet["short_term"], packet["long_term"]
+    wanted = [("events", "line", "event_id", [one["evidence_id"] for one in short["key_quotes"]]
+               + [one["id"] for one in packet["citations"]]),
+              ("facts", "body", "fact_id", [one["fact_id"] for one in long["facts"]]),
+              ("episodes", "body", "episode_id", [one["episode_id"] for one in long["episodes"]]),
+              ("procedures", "body", "procedure_id", [one["procedure_id"] for one in long["procedures"]])]
+    out = []
+    for table, column, key, ids in wanted:
+        if ids:
+            seqs = [connection.execute(f"SELECT seq FROM {table} WHERE {OWNER} AND {key}=%(id)s", {"id": id_})[0][0]
+                    for id_ in ids]
+            marks = ",".join(f"%(p{at})s" for at in range(len(seqs)))
+            out.append((f"SELECT seq, {column} FROM {table} WHERE {OWNER} AND seq IN ({marks})",
+                        {f"p{at}": seq for at, seq in enumerate(seqs)}))
+    return out
+
+
+def packets(url: str, size: int, requests: int) -> dict[str, Any]:
+    """Build packets in this process, in turn with their floor, and return medians in microseconds."""
+    from engram_core.daemon.handlers import Engine
+    from engram_core.settings import load
+
+    engine = Engine(load(env={"HOME": "/nonexistent"}), url)
+    database: Any = engine.store.database
+    side = open_database(url, Options())
+    floor = side.reader()
+    found: dict[str, Any] = {}
+    for name, query in (("no_query", None), ("query", "a question of some words")):
+        params = {"request": {**request(size, query), "persist": False}}
+        for _ in range(20):
+            packet = json.loads(engine.read("build_memory_packet", params))
+        statements = plan(floor, packet)
+        mine, theirs, trips = [], [], []
+        for _ in range(requests):
+            for index in list(engine.cache._open.values()):  # no line is remembered: every packet reads its rows
+                index.lines.held.clear()
+                index.citations.held.clear()
+            before, start = database.trips(), time.perf_counter()
+            engine.read("build_memory_packet", params)
+            mine.append(time.perf_counter() - start)
+            trips.append(database.trips() - before)
+            start = time.perf_counter()
+            for _ in range(3):
+                floor.execute("SELECT 1")
+            for statement in statements:
+                floor.execute(*statement)
+            theirs.append(time.perf_counter() - start)
+        packet_us, floor_us = (round(statistics.median(one) * 1e6, 1) for one in (mine, theirs))
+        found[name] = {"packet_us": packet_us, "floor_us": floor_us, "ratio": round(packet_us / floor_us, 2),
+                       "most_trips": max(trips), "fetches": len(statements)}
+    found["settings"] = engine.store.facts()
+    side.close()
+    engine.close()
+    return found
+
+
+def commits(connection: Any, kind: str) -> int:
+    """Return the server's own count of committed transactions."""
+    if kind == "postgresql":  # transactions that wrote: each has a number of its own
+        return int(connection.execute("SELECT txid_snapshot_xmax(txid_current_snapshot())")[0][0])
+    return int(connection.execute("SHOW GLOBAL STATUS LIKE 'Com_commit'")[0][1])
+
+
+def appends(url: str, kind: str, memory: Memory, count: int) -> dict[str, Any]:
+    """Compare appends of eight clients with a loop of commits, and count the server's commits."""
+    side = open_database(url, Options())
+    loop = side.writer()
+    loop.execute("CREATE TABLE bench_loop (seq BIGINT PRIMARY KEY, body VARCHAR(1000))")
+    start = time.perf_counter()
+    few = count // 4
+    for at in range(few):
+        loop.begin()
+        loop.change("INSERT INTO bench_loop VALUES (%(seq)s, %(body)s)", {"seq": at, "body": "word " * 30})
+        loop.commit()
+    row = (time.perf_counter() - start) / few
+    loop.execute("DROP TABLE bench_loop")
+    path = memory.status()["socket"]
+    before = commits(loop, kind)
+    start = time.perf_counter()
+    clients(path, count)
+    taken = time.perf_counter() - start
+    used = commits(loop, kind) - before
+    side.close()
+    return {"loop_rows_per_s": round(1 / row), "appends_per_s": round(count / taken),
+            "appends_rate": round(count / taken * row, 2), "commits_per_ack": round(used / count, 3)}
+
+
+def clients(path: str, count: int) -> None:
+    """Append with eight clients that each wait for the acknowledgement before the next."""
+    peers = {}
+    poll = select.poll()
+    for _ in range(CLIENTS):
+        peer = socket.socket(socket.AF_UNIX)
+        peer.connect(path)
+        peers[peer.fileno()] = peer
+        poll.register(peer, select.POLLIN)
+    sent = done = 0
+
+    def send(peer: socket.socket) -> None:
+        nonlocal sent
+        if sent < count:
+            event = {"scope": SCOPE, "payload": f"append {sent} " + "word " * 25}
+            peer.sendall(json.dumps({"jsonrpc": "2.0", "id": sent, "method": "append_event",
+                                     "params": {"event": event}}).encode() + b"\n")
+            sent += 1
+
+    for peer in peers.values():
+        send(peer)
+    while done < count:
+        for fd, _ in poll.poll():
+            reply = peers[fd].recv(1 << 16)
+            assert b'"durability":"committed"' in reply, reply
+            done += 1
+            send(peers[fd])
+
+
+def measure(kind: str, size: int, requests: int, count: int) -> dict[str, Any]:
+    """Fill a fresh database on a server and measure."""
+    url = url_of(kind)
+    with tempfile.TemporaryDirectory(prefix="eb") as home:
+        os.environ.update(HOME=home, XDG_RUNTIME_DIR=home, ENGRAM_STORE_URL=url,
+                          ENGRAM_DAEMON_REQUEST_TIMEOUT_MS="120000")
+        for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "ENGRAM_SOCKET"):
+            os.environ.pop(name, None)
+        memory = Memory.connect()
+        try:
+            fill(memory, size)
+            found = {"server": kind, "memories": size, **packets(url, size, requests),
+                     **appends(url, kind, memory, count)}
+        finally:
+            memory.shutdown()
+            os.environ.pop("ENGRAM_STORE_URL")
+            drop(url, kind)
+    return found
+
+
+def drop(url: str, kind: str) -> None:
+    """Drop the database by way of another one of the server."""
+    name = url.partition("?")[0].rpartition("/")[2]
+    other = open_database(url.replace(name, "postgres" if kind == "postgresql" else "engram_probe"), Options())
+    time.sleep(1)  # the daemon hangs up
+    other.writer().execute(f"DROP DATABASE {name}")
+    other.close()
+
+
+def main() -> int:
+    """Measure, print, and return 1 when a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=10_000)
+    parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--appends", type=int, default=1000)
+    given = parser.parse_args()
+    rows = [measure(kind, given.size, given.requests, given.appends) for kind in SERVERS]
+    met = {row["server"]: {
+        "packet": max(row["no_query"]["ratio"], row["query"]["ratio"]) <= GOALS["packet"],
+        "trips": max(row["no_query"]["most_trips"], row["query"]["most_trips"]) <= GOALS["trips"],
+        "appends_rate": row["appends_rate"] >= GOALS["appends_rate"],
+        "commits_per_ack": row["commits_per_ack"] <= GOALS["commits_per_ack"]} for row in rows}
+    print(json.dumps({"bench": "servers", "rows": rows, "goals": GOALS, "met": met}, indent=1))
+    return 0 if all(all(one.values()) for one in met.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
