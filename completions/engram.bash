@@ -2,7 +2,7 @@
 _engram() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev='' path='' words='' options='' takes='' word at known
   (( COMP_CWORD > 0 )) && prev=${COMP_WORDS[COMP_CWORD-1]}
-  local -a paths=('append' 'fact' 'fact set' 'fact get' 'fact list' 'fact history' 'fact dispute' 'fact retract' 'episode' 'episode add' 'episode list' 'procedure' 'procedure set' 'procedure list' 'insight' 'insight add' 'insight list' 'insight test' 'insight validate' 'insight reject' 'insight promote' 'state' 'state show' 'state set' 'state patch' 'state clear' 'state slot' 'state slot set' 'state slot remove' 'stm' 'stm show' 'stm set' 'run' 'run end' 'packet' 'explain' 'search' 'events' 'events list' 'forget' 'pin' 'unpin' 'policy' 'policy list' 'policy show' 'policy check' 'config' 'config path' 'config show' 'config get' 'config set' 'config check' 'store' 'store copy' 'daemon' 'daemon run' 'daemon start' 'daemon stop' 'daemon restart' 'daemon status' 'daemon logs' 'daemon install' 'daemon uninstall' 'doctor' 'backup' 'restore' 'status' 'version')
+  local -a paths=('append' 'fact' 'fact set' 'fact get' 'fact list' 'fact history' 'fact dispute' 'fact retract' 'episode' 'episode add' 'episode list' 'procedure' 'procedure set' 'procedure list' 'insight' 'insight add' 'insight list' 'insight test' 'insight validate' 'insight reject' 'insight promote' 'state' 'state show' 'state set' 'state patch' 'state clear' 'state slot' 'state slot set' 'state slot remove' 'stm' 'stm show' 'stm set' 'run' 'run end' 'packet' 'explain' 'search' 'events' 'events list' 'forget' 'pin' 'unpin' 'policy' 'policy list' 'policy show' 'policy check' 'config' 'config path' 'config show' 'config get' 'config set' 'config check' 'store' 'store copy' 'daemon' 'daemon run' 'daemon start' 'daemon stop' 'daemon restart' 'daemon status' 'daemon logs' 'daemon install' 'daemon uninstall' 'doctor' 'backup' 'restore' 'export' 'import' 'status' 'version')
   for (( at = 1; at < COMP_CWORD; at++ )); do
     word="${path:+$path }${COMP_WORDS[at]}"
     for known in "${paths[@]}"; do
@@ -439,6 +439,11 @@ _engram() {
     'doctor --color') takes=1; words='auto always never' ;;
     'backup --color') takes=1; words='auto always never' ;;
     'restore --color') takes=1; words='auto always never' ;;
+    'export --tenant') takes=1; words='' ;;
+    'export --user') takes=1; words='' ;;
+    'export --agent') takes=1; words='' ;;
+    'export --color') takes=1; words='auto always never' ;;
+    'import --color') takes=1; words='auto always never' ;;
     'status --tenant') takes=1; words='' ;;
     'status --user') takes=1; words='' ;;
     'status --agent') takes=1; words='' ;;
@@ -451,7 +456,7 @@ _engram() {
   esac
   if [[ -z $takes ]]; then
     case "$path" in
-    '') words='append fact episode procedure insight state stm run packet explain search events forget pin unpin policy config store daemon doctor backup restore status version'; options='--version --help' ;;
+    '') words='append fact episode procedure insight state stm run packet explain search events forget pin unpin policy config store daemon doctor backup restore export import status version'; options='--version --help' ;;
     'append') words=''; options='--role --name --kind --tag --entity --id --ts --require-commit --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'fact') words='set get list history dispute retract'; options='--help' ;;
     'fact set') words=''; options='--json-value --confidence --from --to --source --share --notes --id --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
@@ -518,6 +523,8 @@ _engram() {
     'doctor') words=''; options='--json --ndjson --color --help' ;;
     'backup') words=''; options='--json --color --help' ;;
     'restore') words=''; options='--yes -y --json --color --help' ;;
+    'export') words=''; options='--tenant --user --agent --json --color --help' ;;
+    'import') words=''; options='--json --color --help' ;;
     'status') words=''; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
     'version') words=''; options='--json --color --help' ;;
     esac

@@ -1,7 +1,7 @@
 # Completion of engram for fish. Made by `make docs`; do not edit.
 function __engram_at
     set -l found ''
-    set -l paths 'append' 'fact' 'fact set' 'fact get' 'fact list' 'fact history' 'fact dispute' 'fact retract' 'episode' 'episode add' 'episode list' 'procedure' 'procedure set' 'procedure list' 'insight' 'insight add' 'insight list' 'insight test' 'insight validate' 'insight reject' 'insight promote' 'state' 'state show' 'state set' 'state patch' 'state clear' 'state slot' 'state slot set' 'state slot remove' 'stm' 'stm show' 'stm set' 'run' 'run end' 'packet' 'explain' 'search' 'events' 'events list' 'forget' 'pin' 'unpin' 'policy' 'policy list' 'policy show' 'policy check' 'config' 'config path' 'config show' 'config get' 'config set' 'config check' 'store' 'store copy' 'daemon' 'daemon run' 'daemon start' 'daemon stop' 'daemon restart' 'daemon status' 'daemon logs' 'daemon install' 'daemon uninstall' 'doctor' 'backup' 'restore' 'status' 'version'
+    set -l paths 'append' 'fact' 'fact set' 'fact get' 'fact list' 'fact history' 'fact dispute' 'fact retract' 'episode' 'episode add' 'episode list' 'procedure' 'procedure set' 'procedure list' 'insight' 'insight add' 'insight list' 'insight test' 'insight validate' 'insight reject' 'insight promote' 'state' 'state show' 'state set' 'state patch' 'state clear' 'state slot' 'state slot set' 'state slot remove' 'stm' 'stm show' 'stm set' 'run' 'run end' 'packet' 'explain' 'search' 'events' 'events list' 'forget' 'pin' 'unpin' 'policy' 'policy list' 'policy show' 'policy check' 'config' 'config path' 'config show' 'config get' 'config set' 'config check' 'store' 'store copy' 'daemon' 'daemon run' 'daemon start' 'daemon stop' 'daemon restart' 'daemon status' 'daemon logs' 'daemon install' 'daemon uninstall' 'doctor' 'backup' 'restore' 'export' 'import' 'status' 'version'
     for word in (commandline -opc)[2..-1]
         set -l path (string trim -- "$found $word")
         contains -- "$path" $paths; and set found $path
@@ -30,6 +30,8 @@ complete -c engram -f -n '__engram_at \'\'' -a 'daemon' -d 'Start, stop and watc
 complete -c engram -f -n '__engram_at \'\'' -a 'doctor' -d 'Check everything Engram needs, and say what to do where something is wrong.'
 complete -c engram -f -n '__engram_at \'\'' -a 'backup' -d 'Copy the database into one file, while everything goes on.'
 complete -c engram -f -n '__engram_at \'\'' -a 'restore' -d 'Put a backup in the place of the database, which is kept beside it under another name.'
+complete -c engram -f -n '__engram_at \'\'' -a 'export' -d 'Write memories of every kind as lines of JSON, all of them or those of a tenant, user or agent.'
+complete -c engram -f -n '__engram_at \'\'' -a 'import' -d 'Store what an export holds; what is there already stays, so it can be repeated.'
 complete -c engram -f -n '__engram_at \'\'' -a 'status' -d 'Show whether the daemon runs, what it holds, and whose memories your commands use.'
 complete -c engram -f -n '__engram_at \'\'' -a 'version' -d 'Show the version, and whether the compiled kernel is in use.'
 complete -c engram -n '__engram_at \'\'' -l version -d 'Show the version and exit.'
@@ -669,6 +671,15 @@ complete -c engram -n '__engram_at \'restore\'' -l yes -s y -d 'Do not ask.'
 complete -c engram -n '__engram_at \'restore\'' -l json -d 'Write one JSON document.'
 complete -c engram -n '__engram_at \'restore\'' -l color -x -a 'auto always never' -d 'Colour: auto, always or never. [default: auto]'
 complete -c engram -n '__engram_at \'restore\'' -l help -d 'Show this message and exit.'
+complete -c engram -n '__engram_at \'export\'' -l tenant -r -d 'Only of this tenant.'
+complete -c engram -n '__engram_at \'export\'' -l user -r -d 'Only of this user.'
+complete -c engram -n '__engram_at \'export\'' -l agent -r -d 'Only of this agent.'
+complete -c engram -n '__engram_at \'export\'' -l json -d 'Write one JSON document.'
+complete -c engram -n '__engram_at \'export\'' -l color -x -a 'auto always never' -d 'Colour: auto, always or never. [default: auto]'
+complete -c engram -n '__engram_at \'export\'' -l help -d 'Show this message and exit.'
+complete -c engram -n '__engram_at \'import\'' -l json -d 'Write one JSON document.'
+complete -c engram -n '__engram_at \'import\'' -l color -x -a 'auto always never' -d 'Colour: auto, always or never. [default: auto]'
+complete -c engram -n '__engram_at \'import\'' -l help -d 'Show this message and exit.'
 complete -c engram -n '__engram_at \'status\'' -l tenant -r -d 'Tenant the memories belong to; \'default\' unless given. [env var: ENGRAM_TENANT]'
 complete -c engram -n '__engram_at \'status\'' -l user -r -d 'Person the memories are about; your login name unless given. [env var: ENGRAM_USER]'
 complete -c engram -n '__engram_at \'status\'' -l agent -r -d 'Agent that remembers; \'cli\' unless given. [env var: ENGRAM_AGENT]'

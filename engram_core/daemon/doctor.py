@@ -23,6 +23,7 @@ from engram_core import settings as configuration
 from engram_core._version import __version__
 from engram_core.daemon import endpoint
 from engram_core.daemon.filesystem import network_file_system
+from engram_core.dsn import is_server, shown
 from engram_core.errors import ConfigError, EngramError
 from engram_core.paths import log_path, spool_path, xdg
 from engram_core.store import backup
@@ -54,7 +55,7 @@ class Patient:
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env
         self.settings: configuration.Settings | None = None
-        self.database = ""
+        self.database = self.url = ""
         self.socket = ""
         self.status: dict[str, Any] = {}
 
@@ -90,6 +91,7 @@ def _configuration(patient: Patient) -> Iterator[tuple[str, str, str]]:
         yield "wrong", error.message, error.hint or "engram config check"
     if not wrong:
         yield "ok", ", ".join(patient.settings.files) or "no file; the defaults are in use", ""
+    patient.url = configuration.store_url(patient.settings, patient.env)
     patient.database = configuration.database_path(patient.settings, patient.env)
     patient.socket = configuration.socket_path(patient.env, patient.settings, patient.database)
 
@@ -227,6 +229,9 @@ def _log(patient: Patient) -> Iterator[tuple[str, str, str]]:
 
 def _database(patient: Patient) -> Iterator[tuple[str, str, str]]:
     path = patient.database
+    if is_server(patient.url):
+        yield from _server(patient)
+        return
     if not check_file(path):
         yield "ok", "there is no database yet; the first append makes it", ""
         return
@@ -245,6 +250,17 @@ def _database(patient: Patient) -> Iterator[tuple[str, str, str]]:
                "stop the daemon and restore a backup: engram daemon stop; engram restore FILE")
     else:
         yield "ok", f"{size / (1 << 20):.1f} MiB, schema {schema}, {pragma.replace('_', ' ')} passed", ""
+
+
+def _server(patient: Patient) -> Iterator[tuple[str, str, str]]:
+    known = next((one for one in patient.status.values() if isinstance(one, dict) and "available" in one), None)
+    if known is None:
+        yield "ok", f"on a server, {shown(patient.url)}; a running daemon knows more", ""
+    elif known["available"]:
+        yield "ok", f"on a server, {shown(patient.url)}, which answers", ""
+    else:
+        yield ("wrong", f"the server {shown(patient.url)} is away: {known.get('last_error', '')}",
+               "start it; the daemon finds it again by itself")
 
 
 def _wal(patient: Patient) -> Iterator[tuple[str, str, str]]:
