@@ -2,7 +2,7 @@
 _engram() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev='' path='' words='' options='' takes='' word at known
   (( COMP_CWORD > 0 )) && prev=${COMP_WORDS[COMP_CWORD-1]}
-  local -a paths=('append' 'fact' 'fact set' 'fact get' 'fact list' 'fact history' 'fact dispute' 'fact retract' 'episode' 'episode add' 'episode list' 'procedure' 'procedure set' 'procedure list' 'insight' 'insight add' 'insight list' 'insight test' 'insight validate' 'insight reject' 'insight promote' 'state' 'state show' 'state set' 'state patch' 'state clear' 'state slot' 'state slot set' 'state slot remove' 'stm' 'stm show' 'stm set' 'run' 'run end' 'packet' 'explain' 'search' 'events' 'events list' 'forget' 'pin' 'unpin' 'policy' 'policy list' 'policy show' 'policy check' 'config' 'config path' 'config show' 'config get' 'config set' 'config check' 'store' 'store copy' 'daemon' 'daemon run' 'daemon start' 'daemon stop' 'daemon restart' 'daemon status' 'daemon logs' 'daemon install' 'daemon uninstall' 'doctor' 'backup' 'restore' 'status' 'version')
+  local -a paths=('append' 'fact' 'fact set' 'fact get' 'fact list' 'fact history' 'fact dispute' 'fact retract' 'episode' 'episode add' 'episode list' 'procedure' 'procedure set' 'procedure list' 'insight' 'insight add' 'insight list' 'insight test' 'insight validate' 'insight reject' 'insight promote' 'state' 'state show' 'state set' 'state patch' 'state clear' 'state slot' 'state slot set' 'state slot remove' 'stm' 'stm show' 'stm set' 'run' 'run end' 'packet' 'explain' 'search' 'events' 'events list' 'forget' 'pin' 'unpin' 'policy' 'policy list' 'policy show' 'policy check' 'config' 'config path' 'config show' 'config get' 'config set' 'config check' 'store' 'store copy' 'daemon' 'daemon run' 'daemon start' 'daemon stop' 'daemon restart' 'daemon status' 'daemon logs' 'daemon install' 'daemon uninstall' 'doctor' 'backup' 'restore' 'export' 'import' 'status' 'version')
   for (( at = 1; at < COMP_CWORD; at++ )); do
     word="${path:+$path }${COMP_WORDS[at]}"
     for known in "${paths[@]}"; do
@@ -439,6 +439,11 @@ _engram() {
     'doctor --color') takes=1; words='auto always never' ;;
     'backup --color') takes=1; words='auto always never' ;;
     'restore --color') takes=1; words='auto always never' ;;
+    'export --tenant') takes=1; words='' ;;
+    'export --user') takes=1; words='' ;;
+    'export --agent') takes=1; words='' ;;
+    'export --color') takes=1; words='auto always never' ;;
+    'import --color') takes=1; words='auto always never' ;;
     'status --tenant') takes=1; words='' ;;
     'status --user') takes=1; words='' ;;
     'status --agent') takes=1; words='' ;;
@@ -451,58 +456,58 @@ _engram() {
   esac
   if [[ -z $takes ]]; then
     case "$path" in
-    '') words='append fact episode procedure insight state stm run packet explain search events forget pin unpin policy config store daemon doctor backup restore status version'; options='--version --help' ;;
-    'append') words=''; options='--role --name --kind --tag --entity --id --ts --require-commit --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
+    '') words='append fact episode procedure insight state stm run packet explain search events forget pin unpin policy config store daemon doctor backup restore export import status version'; options='--version --help' ;;
+    'append') words=''; options='--role --name --kind --tag --entity --id --ts --require-commit --stdin-json --stdin-ndjson --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'fact') words='set get list history dispute retract'; options='--help' ;;
-    'fact set') words=''; options='--json-value --confidence --from --to --source --share --notes --id --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'fact get') words=''; options='--at --as-of --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'fact list') words=''; options='--status --key --at --as-of --limit --tenant --user --agent --session --run --socket --timeout --json --ndjson --color --help' ;;
-    'fact history') words=''; options='--tenant --user --agent --session --run --socket --timeout --json --ndjson --color --help' ;;
-    'fact dispute') words=''; options='--json-value --confidence --source --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'fact retract') words=''; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
+    'fact set') words=''; options='--json-value --confidence --from --to --source --share --notes --id --stdin-json --stdin-ndjson --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'fact get') words=''; options='--at --as-of --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'fact list') words=''; options='--status --key --at --as-of --limit --tenant --user --agent --session --run --direct --socket --timeout --json --ndjson --color --help' ;;
+    'fact history') words=''; options='--tenant --user --agent --session --run --direct --socket --timeout --json --ndjson --color --help' ;;
+    'fact dispute') words=''; options='--json-value --confidence --source --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'fact retract') words=''; options='--tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'episode') words='add list'; options='--help' ;;
-    'episode add') words=''; options='--start --end --highlight --tag --entity --source --compression --share --id --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'episode list') words=''; options='--since --until --tag --entity --limit --tenant --user --agent --session --run --socket --timeout --json --ndjson --color --help' ;;
+    'episode add') words=''; options='--start --end --highlight --tag --entity --source --compression --share --id --stdin-json --stdin-ndjson --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'episode list') words=''; options='--since --until --tag --entity --limit --tenant --user --agent --session --run --direct --socket --timeout --json --ndjson --color --help' ;;
     'procedure') words='set list'; options='--help' ;;
-    'procedure set') words=''; options='--json-value --priority --applies --source --share --id --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'procedure list') words=''; options='--limit --tenant --user --agent --session --run --socket --timeout --json --ndjson --color --help' ;;
+    'procedure set') words=''; options='--json-value --priority --applies --source --share --id --stdin-json --stdin-ndjson --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'procedure list') words=''; options='--limit --tenant --user --agent --session --run --direct --socket --timeout --json --ndjson --color --help' ;;
     'insight') words='add list test validate reject promote'; options='--help' ;;
-    'insight add') words=''; options='--type --trigger --confidence --suggest --expires --source --id --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'insight list') words=''; options='--state --limit --tenant --user --agent --session --run --socket --timeout --json --ndjson --color --help' ;;
-    'insight test') words=''; options='--suggest --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'insight validate') words=''; options='--confidence --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'insight reject') words=''; options='--confidence --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'insight promote') words=''; options='--to --key --value --task --content --summary --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
+    'insight add') words=''; options='--type --trigger --confidence --suggest --expires --source --id --stdin-json --stdin-ndjson --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'insight list') words=''; options='--state --limit --tenant --user --agent --session --run --direct --socket --timeout --json --ndjson --color --help' ;;
+    'insight test') words=''; options='--suggest --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'insight validate') words=''; options='--confidence --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'insight reject') words=''; options='--confidence --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'insight promote') words=''; options='--to --key --value --task --content --summary --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'state') words='show set patch clear slot'; options='--help' ;;
-    'state show') words=''; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'state set') words=''; options='--goal --plan --decision --risk --open-loop --constraint --expected-version --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'state patch') words=''; options='--expected-version --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'state clear') words=''; options='--expected-version --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
+    'state show') words=''; options='--tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'state set') words=''; options='--goal --plan --decision --risk --open-loop --constraint --expected-version --stdin-json --stdin-ndjson --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'state patch') words=''; options='--expected-version --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'state clear') words=''; options='--expected-version --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'state slot') words='set remove'; options='--help' ;;
-    'state slot set') words=''; options='--json-value --expected-version --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'state slot remove') words=''; options='--expected-version --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
+    'state slot set') words=''; options='--json-value --expected-version --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'state slot remove') words=''; options='--expected-version --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'stm') words='show set'; options='--help' ;;
-    'stm show') words=''; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'stm set') words=''; options='--summary --quote --stdin-json --stdin-ndjson --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
+    'stm show') words=''; options='--tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'stm set') words=''; options='--summary --quote --stdin-json --stdin-ndjson --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'run') words='end'; options='--help' ;;
-    'run end') words=''; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'packet') words=''; options='--purpose --query -q --max-tokens --format --bare --part --max-chars --policy --task-type --tag --entity --keyword --now --no-persist --no-limit --tokenizer --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'explain') words=''; options='--memory --all --purpose --query -q --max-tokens --policy --task-type --tag --entity --keyword --now --tokenizer --tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'search') words=''; options='--kind --limit --now --max-tokens --tenant --user --agent --session --run --socket --timeout --json --ndjson --color --help' ;;
+    'run end') words=''; options='--tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'packet') words=''; options='--purpose --query -q --max-tokens --format --bare --part --max-chars --policy --task-type --tag --entity --keyword --now --no-persist --no-limit --tokenizer --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'explain') words=''; options='--memory --all --purpose --query -q --max-tokens --policy --task-type --tag --entity --keyword --now --tokenizer --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'search') words=''; options='--kind --limit --now --max-tokens --tenant --user --agent --session --run --direct --socket --timeout --json --ndjson --color --help' ;;
     'events') words='list'; options='--help' ;;
-    'events list') words=''; options='--limit -n --after --since --until --level --follow -f --tenant --user --agent --session --run --socket --timeout --json --ndjson --color --help' ;;
-    'forget') words=''; options='--id --kind --session --run --before --all --dry-run --yes -y --tenant --user --agent --socket --timeout --json --color --help' ;;
-    'pin') words='event fact episode procedure insight'; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
-    'unpin') words='event fact episode procedure insight'; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
+    'events list') words=''; options='--limit -n --after --since --until --level --follow -f --tenant --user --agent --session --run --direct --socket --timeout --json --ndjson --color --help' ;;
+    'forget') words=''; options='--id --kind --session --run --before --all --dry-run --yes -y --tenant --user --agent --direct --socket --timeout --json --color --help' ;;
+    'pin') words='event fact episode procedure insight'; options='--tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'unpin') words='event fact episode procedure insight'; options='--tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'policy') words='list show check'; options='--help' ;;
-    'policy list') words=''; options='--socket --timeout --json --color --help' ;;
-    'policy show') words=''; options='--socket --timeout --json --color --help' ;;
-    'policy check') words=''; options='--socket --timeout --json --color --help' ;;
+    'policy list') words=''; options='--direct --socket --timeout --json --color --help' ;;
+    'policy show') words=''; options='--direct --socket --timeout --json --color --help' ;;
+    'policy check') words=''; options='--direct --socket --timeout --json --color --help' ;;
     'config') words='path show get set check'; options='--help' ;;
     'config path') words=''; options='--config --json --color --help' ;;
     'config show') words=''; options='--config --json --ndjson --color --help' ;;
     'config get') words=''; options='--config --json --color --help' ;;
-    'config set') words=''; options='--project --config --socket --timeout --json --color --help' ;;
+    'config set') words=''; options='--project --config --direct --socket --timeout --json --color --help' ;;
     'config check') words=''; options='--config --json --color --help' ;;
     'store') words='copy'; options='--help' ;;
     'store copy') words=''; options='--to --from --password-file --config --json --color --help' ;;
@@ -518,7 +523,9 @@ _engram() {
     'doctor') words=''; options='--json --ndjson --color --help' ;;
     'backup') words=''; options='--json --color --help' ;;
     'restore') words=''; options='--yes -y --json --color --help' ;;
-    'status') words=''; options='--tenant --user --agent --session --run --socket --timeout --json --color --help' ;;
+    'export') words=''; options='--tenant --user --agent --json --color --help' ;;
+    'import') words=''; options='--json --color --help' ;;
+    'status') words=''; options='--tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'version') words=''; options='--json --color --help' ;;
     esac
     [[ $cur == -* ]] && words=$options

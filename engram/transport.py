@@ -360,4 +360,4 @@ def socket_error(exc: OSError, path: str) -> EngramError:
 
 
 def _allow(path: str) -> str:
-    return f'in a sandbox allow this Unix socket, for example with: "allowUnixSockets": ["{path}"]'
+    return f'in a sandbox allow this Unix socket, for example with: "allowUnixSockets": ["{path}"], or add --direct'

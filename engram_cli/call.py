@@ -25,7 +25,8 @@ class Call:
     """Ask the daemon within the given scope, and show what it answers."""
 
     def __init__(self, output: Output, *, scope: Mapping[str, str | None] | None = None, socket: str | None = None,
-                 timeout: float | None = None) -> None:
+                 timeout: float | None = None, direct: bool = False) -> None:
+        self.direct = direct
         self.out = output
         self.scope = {key: value for key, value in (scope or {}).items() if value is not None}
         self.socket, self._timeout = socket, timeout
@@ -37,7 +38,10 @@ class Call:
         if self._memory is None:
             from engram.memory import Memory  # late: a command that asks nothing needs no socket
 
-            self._memory = Memory.connect(self.socket, timeout=self._timeout, cwd=working_directory())
+            if self.direct:
+                self._memory = Memory(**configured_database(), timeout=self._timeout, cwd=working_directory())
+            else:
+                self._memory = Memory.connect(self.socket, timeout=self._timeout, cwd=working_directory())
         return self._memory
 
     def connect_despite(self, wrong: list[ConfigError]) -> None:
@@ -63,6 +67,15 @@ class Call:
 def given(fields: Mapping[str, Any]) -> Json:
     """Return the fields that a person gave: options left out are None or empty lists."""
     return {name: value for name, value in fields.items() if value not in (None, [], {})}
+
+
+def configured_database() -> dict[str, Any]:
+    """Return the configured database as the arguments that open it in this process."""
+    from engram_core import settings
+    from engram_core.dsn import driver_of, is_server
+
+    url = settings.store_url(settings.load(env=os.environ), os.environ)
+    return {"backend": driver_of(url), "dsn": url} if is_server(url) else {"path": url}
 
 
 def working_directory() -> str:

@@ -48,6 +48,8 @@ COMMANDS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ("doctor", "doctor", "Check everything Engram needs, and say what to do where something is wrong."),
         ("backup", "keep", "Copy the database into one file, while everything goes on."),
         ("restore", "keep", "Put a backup in the place of the database."),
+        ("export", "keep", "Write memories of every kind as lines of JSON."),
+        ("import", "keep", "Store what an export holds."),
         ("status", "admin", "Show the daemon, and whose memories your commands use."),
         ("version", "admin", "Show the version and whether the compiled kernel is in use."),
     )),

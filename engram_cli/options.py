@@ -45,8 +45,11 @@ def _scope_parameters() -> list[inspect.Parameter]:
             for name, (flag, env, text) in _SCOPE.items()]
 
 
-def _daemon_parameters() -> list[inspect.Parameter]:
+def _daemon_parameters(direct: bool) -> list[inspect.Parameter]:
+    without = _parameter("direct", bool, typer.Option(
+        "--direct", help="Open the database in this process, without a daemon, as where sockets are forbidden."))
     return [
+        *([without] if direct else []),
         _parameter("socket", str | None, typer.Option(
             "--socket", envvar="ENGRAM_SOCKET", metavar="PATH", help="Socket of the daemon.")),
         _parameter("timeout", float | None, number(
@@ -179,9 +182,10 @@ def family(name: str, help: str, *, default: str = "") -> typer.Typer:
 
 
 def command(app: typer.Typer, name: str, *, example: str, scope: bool = True, daemon: bool = True,
-            stream: bool = False) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+            direct: bool = True, stream: bool = False,
+            ) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Register a function as a command, with the shared options it takes part in."""
-    shared = [*(_scope_parameters() if scope else []), *(_daemon_parameters() if daemon else []),
+    shared = [*(_scope_parameters() if scope else []), *(_daemon_parameters(direct) if daemon else []),
               *_output_parameters(stream)]
 
     def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -235,4 +239,5 @@ def make_call(given: dict[str, Any], own: dict[str, Any]) -> Call:
         raise typer.BadParameter(f"--color is {color!r}, but must be auto, always or never")
     output = Output(as_json=bool(given.get("json_out")), ndjson=bool(given.get("ndjson_out")), color=color)
     scope = {name: given.get(name, own.get(name)) for name in _SCOPE}
-    return Call(output, scope=scope, socket=given.get("socket"), timeout=given.get("timeout"))
+    return Call(output, scope=scope, socket=given.get("socket"), timeout=given.get("timeout"),
+                direct=bool(given.get("direct")))

@@ -40,7 +40,7 @@ def run(
                  tell=lambda error: report(error, as_json=call.out.json))
 
 
-@command(app, "start", scope=False, example="engram daemon start")
+@command(app, "start", scope=False, direct=False, example="engram daemon start")
 def start(call: Call) -> None:
     """Start the daemon unless it runs; it outlives this shell. Other commands do this by themselves."""
     os.environ["ENGRAM_AUTOSTART"] = "1"
@@ -55,7 +55,7 @@ def _show(call: Call, found: dict[str, Any]) -> None:
         call.out.fields([(name, str(found[name])) for name in ("pid", "socket", "database", "version")])
 
 
-@command(app, "stop", scope=False, example="engram daemon stop")
+@command(app, "stop", scope=False, direct=False, example="engram daemon stop")
 def stop(call: Call) -> None:
     """Stop the daemon after it has finished what it accepted."""
     wrong: list[ConfigError] = []
@@ -106,14 +106,14 @@ def _alive(pid: int) -> bool:
     return not os.path.isdir("/proc/self")
 
 
-@command(app, "restart", scope=False, example="engram daemon restart")
+@command(app, "restart", scope=False, direct=False, example="engram daemon restart")
 def restart(call: Call) -> None:
     """Stop the daemon if it runs, and start the installed version."""
     _stop(call)
     start(call)
 
 
-@command(app, "status", example="engram daemon status --json")
+@command(app, "status", direct=False, example="engram daemon status --json")
 def status(call: Call) -> int:
     """Show the daemon's status without starting it; ends with 1 when none runs."""
     os.environ["ENGRAM_AUTOSTART"] = "0"

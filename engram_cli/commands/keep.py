@@ -1,4 +1,4 @@
-"""Back up and restore the database. Driven by main."""
+"""Back up, restore, export and import the memories. Driven by main."""
 
 from __future__ import annotations
 
@@ -72,6 +72,61 @@ def restore(
         progress.end()
     kept = f"; the old one is {found['kept']}" if found["kept"] else ""
     _show(call, "restore", found, f"{found['database']}: {plural(found['changes'], 'change')}{kept}")
+
+
+@command(app, "export", scope=False, daemon=False, example="""
+engram export memories.ndjson
+engram export --user ada --agent cli ada.ndjson
+engram export - | gzip > memories.ndjson.gz
+""")
+def export(
+    call: Call,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The new file; - writes to stdout.", show_default=False)],
+    *,
+    tenant: Annotated[str | None, typer.Option("--tenant", metavar="ID", help="Only of this tenant.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="Only of this user.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="ID", help="Only of this agent.")] = None,
+) -> None:
+    """Write memories of every kind as lines of JSON, all of them or those of a tenant, user or agent.
+
+    The file holds one state of the database, whoever writes meanwhile, and can be read by you alone.
+    """
+    from engram_core.daemon import keeping
+
+    given = {"tenant_id": tenant, "user_id": user, "agent_id": agent}
+    progress = Progress("records", watched=file != "-" and not call.out.json)
+    try:
+        found = keeping.export(os.environ, file, {key: value for key, value in given.items() if value is not None},
+                               progress=progress.step)
+    finally:
+        progress.end()
+    if file == "-":
+        call.out.note(f"{plural(found['records'], 'record')} of {plural(found['owners'], 'owner')}")
+        return
+    _show(call, "export", found, f"{found['file']}: {plural(found['records'], 'record')} of "
+                                 f"{plural(found['owners'], 'owner')}")
+
+
+@command(app, "import", scope=False, daemon=False, example="""
+engram import memories.ndjson
+""")
+def import_(
+    call: Call,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file made by engram export.", show_default=False)],
+) -> None:
+    """Store what an export holds; what is there already stays, so it can be repeated.
+
+    The file is read through first: one that is foreign, newer, changed or cut short is refused whole. A daemon must not
+    run: stop it with engram daemon stop.
+    """
+    from engram_core.daemon import keeping
+
+    progress = Progress("records", watched=not call.out.json)
+    try:
+        found = keeping.load(os.environ, file, progress=progress.step)
+    finally:
+        progress.end()
+    _show(call, "import", found, f"{plural(found['records'], 'record')} stored, {found['kept']:,} there already")
 
 
 def _confirm(call: Call, path: str) -> None:

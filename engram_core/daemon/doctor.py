@@ -55,7 +55,7 @@ class Patient:
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env
         self.settings: configuration.Settings | None = None
-        self.database = ""
+        self.database = self.url = ""
         self.socket = ""
         self.status: dict[str, Any] = {}
 
@@ -91,6 +91,7 @@ def _configuration(patient: Patient) -> Iterator[tuple[str, str, str]]:
         yield "wrong", error.message, error.hint or "engram config check"
     if not wrong:
         yield "ok", ", ".join(patient.settings.files) or "no file; the defaults are in use", ""
+    patient.url = configuration.store_url(patient.settings, patient.env)
     patient.database = configuration.database_path(patient.settings, patient.env)
     patient.socket = configuration.socket_path(patient.env, patient.settings, patient.database)
 
@@ -258,8 +259,8 @@ def _server(url: str, settings: configuration.Settings) -> Iterator[tuple[str, s
 
 def _database(patient: Patient) -> Iterator[tuple[str, str, str]]:
     path = patient.database
-    if patient.settings is not None and is_server(url := configuration.store_url(patient.settings, patient.env)):
-        yield from _server(url, patient.settings)
+    if is_server(patient.url) and patient.settings is not None:
+        yield from _server(patient.url, patient.settings)
         return
     if not check_file(path):
         yield "ok", "there is no database yet; the first append makes it", ""

@@ -23,7 +23,7 @@ from engram_core.errors import BadInput, ConfigError, EngramError, MethodNotFoun
 from engram_core.protocol.messages import READS, WRITES, check_params
 from engram_core.redact import Redactor
 from engram_core.scope import SCOPE_FIELDS, SCOPE_LEVELS, Scope, check_scope
-from engram_core.settings import login_name, resolve_scope
+from engram_core.settings import database_path, login_name, resolve_scope
 from engram_core.store.store import Store
 from engram_core.values import INT_MAX, dump_json, show
 
@@ -89,7 +89,7 @@ class Engine:
         self._counters: dict[tuple[str, str], Counter] = {}
         self._builds = Builds(self.store, settings.get("retention.builds_per_run"), self._recalled)
         self._retention = Retention()
-        self.spool = Spool(self, database)
+        self.spool = Spool(self, database_path(settings, os.environ) if self.store.far else database)
 
     def reload(self, settings: Settings) -> None:
         """Take over changed settings; what the database and the open indexes were made with stays until a restart."""

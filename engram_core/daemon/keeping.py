@@ -1,7 +1,7 @@
 """Back up and restore the configured database from the command line, without or beside a running daemon.
 
-Driven by the command line's ``keep`` module. A backup reads beside whoever writes; a restore takes the lock that a
-daemon would hold, so that neither runs under the other.
+Driven by the command line's ``keep`` module. A backup and an export read beside whoever writes; a restore and an import
+take the lock that a daemon would hold, so that neither runs under the other.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Any
 from engram_core import settings as configuration
 from engram_core.daemon import endpoint
 from engram_core.dsn import is_server, shown
-from engram_core.errors import BadInput, Busy
-from engram_core.store import backup
+from engram_core.errors import BadInput, Busy, NotFound, StoreError
+from engram_core.store import backup, exporting
+from engram_core.store.connection import Database, Options
+from engram_core.store.store import Store, open_database
 
-__all__ = ["back_up", "database", "locked", "restore"]
+__all__ = ["back_up", "database", "export", "load", "locked", "restore"]
 
 
 def database(env: Mapping[str, str], config: str | None = None) -> str:
@@ -49,6 +51,73 @@ def restore(source: str, path: str, *, progress: Callable[[int], None]) -> dict[
         return backup.restore(os.path.abspath(source), path, aside=aside, progress=progress)
     finally:
         os.close(held)
+
+
+def export(env: Mapping[str, str], target: str, scope: dict[str, str], *,
+           progress: Callable[[int], None]) -> dict[str, Any]:
+    """Write the configured database's records, or those of a scope, to a new file, or to stdout for ``-``."""
+    os.umask(0o077)
+    settings = configuration.load(env=env)
+    url = configuration.store_url(settings, env)
+    if not is_server(url) and not os.path.exists(url):
+        raise NotFound(f"there is no database at {url}", hint="append something first, or name it in store.url")
+    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    opened = open_database(url, _options(settings)._replace(writable=False))
+    try:
+        if target == "-":
+            with os.fdopen(os.dup(1), "wb") as out:
+                counts = exporting.export(opened.reader(), out.write, scope, made, progress)
+        else:
+            counts = _to_file(opened, os.path.abspath(target), scope, made, progress)
+    finally:
+        opened.close()
+    return {"file": target, "owners": counts.owners, "records": counts.records}
+
+
+def _to_file(opened: Database, target: str, scope: dict[str, str], made: str,
+             progress: Callable[[int], None]) -> exporting.Counts:
+    if os.path.lexists(target):
+        raise BadInput(f"{target} exists, and an export writes over nothing", hint="name another file")
+    part = f"{target}.part-{os.getpid()}"
+    try:
+        with open(part, "xb") as out:
+            counts = exporting.export(opened.reader(), out.write, scope, made, progress)
+            out.flush()
+            os.fsync(out.fileno())
+        os.link(part, target)
+    except OSError as exc:
+        raise StoreError(f"{target} cannot be written: {exc.strerror}", hint="free space there, or name another place"
+                         ) from exc
+    finally:
+        if os.path.lexists(part):
+            os.unlink(part)
+    return counts
+
+
+def load(env: Mapping[str, str], source: str, *, progress: Callable[[int], None]) -> dict[str, Any]:
+    """Store an export in the configured database, after it was read through."""
+    os.umask(0o077)
+    settings = configuration.load(env=env)
+    with open(source, "rb") as file:
+        exporting.check(file, source)
+        held = locked(configuration.database_path(settings, env))
+        try:
+            store = Store(configuration.store_url(settings, env), busy_ms=settings.get("store.busy_timeout_ms"),
+                          answer_ms=settings.get("store.answer_timeout_ms"),
+                          password_file=settings.get("store.password_file"))
+            try:
+                file.seek(0)
+                counts = exporting.load(file, store.database.writer(), source, progress)
+            finally:
+                store.close()
+        finally:
+            os.close(held)
+    return {"file": source, "owners": counts.owners, "records": counts.records, "kept": counts.kept}
+
+
+def _options(settings: configuration.Settings) -> Options:
+    return Options(busy_ms=settings.get("store.busy_timeout_ms"), answer_ms=settings.get("store.answer_timeout_ms"),
+                   password_file=settings.get("store.password_file"))
 
 
 def locked(path: str) -> int:

@@ -82,7 +82,8 @@ class SqliteDatabase:
     def reader(self) -> SqliteConnection:
         """Return the one that reads; in memory it is the same."""
         if self._reader is None:
-            self._reader = self._writer if self.name == ":memory:" else self._open("read")
+            self._reader = self._writer if self.name == ":memory:" else self._open(
+                "read" if self._options.writable else "copy")  # who only reads may take the time it needs
         return self._reader
 
     def facts(self) -> dict[str, Any]:
@@ -137,6 +138,7 @@ class SqliteConnection:
         self.path = self.name = path
         self._busy_s = busy_ms / 1000
         self._expires = 0.0  # of the reading transaction, when there is one
+        self._impatient = role == "read"
         self._looks = False
         name = path
         if role == "write" and path != ":memory:":
@@ -254,7 +256,7 @@ class SqliteConnection:
         if self.path == ":memory:" or self._db.in_transaction:
             return False
         self.execute(self.dialect.begin_reading)
-        self._expires = time.monotonic() + _READ_S
+        self._expires = time.monotonic() + _READ_S if self._impatient else 0.0
         return True
 
     def _expired(self) -> bool:

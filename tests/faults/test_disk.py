@@ -253,7 +253,7 @@ def test_a_damaged_database_is_refused_kept_and_never_replaced(home: Home, harm,
         assert found.returncode == 74, found.stderr
         assert str(home.database).encode() in found.stderr and word.encode() in found.stderr, found.stderr
     assert home.database.read_bytes() == before
-    assert home.pids() == set()
+    assert wait_until(lambda: home.pids() == set())
 
 
 def test_a_log_without_its_database_and_a_cut_log(home: Home) -> None:

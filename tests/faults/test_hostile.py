@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from engram import Memory
 from engram_core.protocol.lines import LineBuffer, read_request
 from tests.daemon_fixture import SCOPE, Home, ask, reply
-from tests.faults.fuzz import LINES, feed_and_check
+from tests.faults.fuzz import LINES, feed_and_check, one_input
 from tests.faults.world import Faults, line, wait_until
 from tests.reference_tokens import encoding
 
@@ -164,6 +164,14 @@ def test_any_bytes_give_the_same_messages_however_they_are_cut(data: bytes, cuts
             return
         request = read_request(one)
         assert request.error is None or request.error.message
+
+
+def test_what_fuzzing_found_is_refused_or_read() -> None:
+    """The inputs that once reached something new in the code, kept by ``make fuzz``."""
+    kept = sorted(Path(__file__).with_name("corpus").iterdir())
+    assert len(kept) > 50
+    for path in kept:
+        one_input(path.read_bytes())
 
 
 def test_fuzzed_lines_are_all_answered_and_nothing_grows(daemon: Home) -> None:

@@ -284,6 +284,28 @@ def test_where_unix_sockets_are_forbidden_it_says_so_at_once(daemon: Home, args:
     assert not list(daemon.database.parent.glob("*.spool"))
 
 
+@sandboxed
+@pytest.mark.parametrize("running", [False, True], ids=["alone", "beside a daemon"])
+def test_where_unix_sockets_are_forbidden_direct_works(home: Home, running: bool) -> None:
+    if running:
+        home.start()
+        home.engram("append", "Ada was born in Turin")
+
+    def sandboxed_engram(*args: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([sys.executable, "-c", RUN_COMMAND, *args], env=home.env, capture_output=True, timeout=60,
+                              stdin=subprocess.DEVNULL, preexec_fn=forbid_unix_sockets, cwd=home.path)
+
+    found = sandboxed_engram("append", "Ada moved to Lyon", "--direct", "--json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["durability"] == "committed"
+    packet = sandboxed_engram("packet", "-q", "where does Ada live", "--format", "text", "--direct")
+    assert packet.returncode == 0 and b"Lyon" in packet.stdout, packet.stderr
+    if running:
+        assert b"Lyon" in home.engram("packet", "-q", "where does Ada live", "--format", "text").stdout
+    else:
+        assert home.pids() == set()
+
+
 # ---- standard streams (rows 20, 21)
 
 

@@ -63,7 +63,7 @@ class Torture:
         try:
             for cycle in range(cycles + 1):
                 point = self.dice.choice(POINTS) if cycle < cycles and cycle % 2 else ""
-                spec = f"{point}=kill@{self.dice.randint(10, 24)}" if point else ""
+                spec = f"{point}=kill@{self.dice.randint(26, 44)}" if point else ""
                 began = time.monotonic()
                 home.start(**({"ENGRAM_FAILPOINT": spec} if spec else {}))
                 self.starts.append(time.monotonic() - began)
