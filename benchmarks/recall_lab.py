@@ -73,6 +73,7 @@ def engine_with(events: list[dict[str, Any]]) -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="eg") as home:
         engine = Engine(load(env={"HOME": home, "PATH": os.environ["PATH"]}), f"{home}/engram.db")
         try:
+            engine.warm()
             for start in range(0, len(events), 500):
                 for result in engine.write([("append_event", {"event": one, "at_ms": 0})
                                             for one in events[start:start + 500]]):

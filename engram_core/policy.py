@@ -22,7 +22,7 @@ from engram_core.values import dump_json
 
 RECIPE_WEIGHTS: dict[str, float] = {
     "k1": 1.2, "b": 0.4, "body": 0.2, "caption": 0.75, "question_word": 0.4, "grams": 0.5, "pairs": 0.45,
-    "feedback": 0.9, "feedback_documents": 3, "feedback_terms": 20, "related": 1.0, "related_documents": 2,
+    "feedback": 0.9, "feedback_documents": 3, "feedback_terms": 20, "related": 1.5, "related_documents": 2,
     "coverage": 0.1, "assistant": 0.3, "assistant_asked": 0.6, "speaker": 0.45, "instruction": 0.2, "question": 0.3, "previous": 0.35,
     "next": 0.2, "second_previous": 0.2, "second_next": 0.3, "long_turn": 0.6, "long_turn_tokens": 80,
     "session": 0.45, "session_b": 0.6, "time": 0.6, "time_days": 30, "mentions": 0.35, "when": 0.3,
@@ -105,7 +105,7 @@ class Policy(Table):
     include_insights_in_tool: bool = False
     allow_insights_in_responder: bool = False
     split_preferences: bool = False
-    cost_exponent: Annotated[float, Field(ge=0, le=2)] = 0.2
+    cost_exponent: Annotated[float, Field(ge=0, le=2)] = 0.17
     stable_share: Share = 0.3
     half_life_days: dict[KindKey, Annotated[float, Field(gt=0, le=100_000)]] = {
         "event": 30.0, "fact": 180.0, "episode": 60.0, "procedure": 365.0, "insight": 14.0}

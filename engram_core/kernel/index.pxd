@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from engram_core.kernel.documents cimport Documents
 from engram_core.kernel.matching cimport Cell, Matching, Scales, Sheet
@@ -15,6 +15,7 @@ cdef class Scores:
     cdef float* data  # by document, what score() returns
     cdef readonly Py_ssize_t n
     cdef readonly bint empty
+    cdef readonly int64_t postings  # that were read
     cdef Sheet sheet
     cdef void* block  # that holds them
     cdef size_t block_size

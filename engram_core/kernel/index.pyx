@@ -86,6 +86,7 @@ cdef class TextIndex:
         scores._room()
         self.matching.match(self.documents, scores.question, &scores.recipe, &scores.sheet, scores.sessions,
                             &scores.scales, scores.stems)
+        scores.postings = self.matching.read
         scores._combine()
         return scores
 

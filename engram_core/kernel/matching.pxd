@@ -60,6 +60,7 @@ cdef class Matching:
     cdef uint32_t* touched  # documents with a count
     cdef Py_ssize_t touched_count
     cdef Py_ssize_t session_touched
+    cdef int64_t read  # postings, for the newest question
     cdef uint32_t* session_counts
     cdef uint32_t* touched_sessions
     cdef double* session_scores

@@ -21,7 +21,7 @@ cdef enum:
     MOST_EXPANDED = 64
     # A document's counts of one stem lie in one number, so that adding needs no unpacking.
     COMMON_PLACES = 4000  # a 4-gram in more places is not read if these are also more than
-    COMMON_PART = 8  # one for so many documents
+    COMMON_PART = 25  # one for so many documents
     CAPTION_SHIFT = 20
     BODY_SHIFT = 40
     FIELD_MASK = (1 << 20) - 1
@@ -72,6 +72,7 @@ cdef class Matching:
                    float* sessions, Scales* scales, list expanded) except -1:
         """Fill the sheet (its marks zeroed by the caller) and sessions; name the stems feedback added in expanded."""
         cdef double total
+        self.read = 0
         self._room(documents)
         self._norms(documents, recipe)
         self._words(documents, question, recipe, to, sessions)
@@ -113,6 +114,7 @@ cdef class Matching:
         cdef bint all_live = documents.live == documents.n
         while word != NONE:
             found = postings(&lexicon.words[word])
+            self.read += lexicon.words[word].n
             for i in range(lexicon.words[word].n):
                 doc = found[i].doc
                 if all_live or documents.flags[doc] & ALIVE:
@@ -177,6 +179,7 @@ cdef class Matching:
         cdef bint all_live = documents.live == documents.n
         cdef uint32_t i, doc
         cdef Cell* cell
+        self.read += word.n
         for i in range(word.n):
             doc = found[i].doc
             if not all_live and not documents.flags[doc] & ALIVE:
@@ -239,6 +242,7 @@ cdef class Matching:
         cdef float times
         while word != NONE:
             found = postings(&documents.lexicon.words[word])
+            self.read += documents.lexicon.words[word].n
             for i in range(documents.lexicon.words[word].n):
                 doc = found[i].doc
                 times = relative.share * (
@@ -271,6 +275,7 @@ cdef class Matching:
             for w in range(gram.n):
                 word = &lexicon.words[gram.words[w]]
                 found = postings(word)
+                self.read += word.n
                 for i in range(word.n):
                     doc = found[i].doc
                     count = found[i].lead + found[i].caption

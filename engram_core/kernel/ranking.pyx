@@ -21,6 +21,8 @@ cdef int best_documents(Documents documents, const Sheet* to, double grams, int 
     while doc < documents.n:
         cell = &to.cells[doc]
         number, doc = doc, marked(to, doc + 1, documents.n)
+        if cell.sums[WORDS] + cell.sums[RELATED] <= 0:  # alike in spelling only, which says nothing of the matter
+            continue
         if cell.sums[WORDS] + cell.sums[RELATED] + share * cell.sums[GRAMS] <= least:
             continue
         score = <double>cell.sums[WORDS] + cell.sums[RELATED] + grams * cell.sums[GRAMS]

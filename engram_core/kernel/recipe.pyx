@@ -18,7 +18,7 @@ RECIPE = {
     "feedback": 0.9,  # words typical of the best texts
     "feedback_documents": 3,
     "feedback_terms": 20,
-    "related": 1.0,  # words related to those that hardly any memory holds ("kids" finds "children")
+    "related": 1.5,  # words related to those that hardly any memory holds ("kids" finds "children")
     "related_documents": 2,  # a word in more documents than this speaks for itself
     "coverage": 0.1,  # the squared share of the question's words found here or in a neighbour
     # Who speaks.

@@ -17,7 +17,7 @@ from threading import Lock
 from engram_core.recall.sentences import CJK, UNSPACED, pieces
 
 MARK = "…"
-QUOTE_TOKENS = 60  # a quote below this says too little to stand for its turn
+QUOTE_TOKENS = 64  # a quote below this says too little to stand for its turn
 _REMEMBERED_CHARS = 1 << 20
 
 Count = Callable[[str], int]

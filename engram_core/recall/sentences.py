@@ -66,7 +66,8 @@ def pieces(text: str) -> list[str]:
     found: list[str] = []
     for sentence in sentences(text):
         rest = sentence
-        while len(rest) > _LONGEST:
+        longest = _PIECE if _FENCE.match(sentence.lstrip("\n")) else _LONGEST  # code is read line by line
+        while len(rest) > longest:
             line = rest.rfind("\n", 0, _PIECE)
             at = line if line > 0 else max(rest.rfind(" ", 0, _PIECE), rest.rfind("\t", 0, _PIECE))
             at = at + 1 if at > 0 else _PIECE
