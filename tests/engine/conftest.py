@@ -82,10 +82,11 @@ class Asked:
     def stored(self) -> bytes:
         """Return everything that is stored: a file and its log, or a server's rows, and what is packed in them."""
         writer = self.engine.store.database.writer()
-        rows = [str(value) for table in TABLES for row in writer.execute(f"SELECT * FROM {table.name}") for value in row]
-        packed = "\n".join(unpack(value) for value in rows if len(value) > 1000 and value.startswith("z")).encode()
+        rows = [row for table in TABLES for row in writer.execute(f"SELECT * FROM {table.name}")]
+        values = [str(value) for row in rows for value in row]
+        packed = "\n".join(unpack(value) for value in values if len(value) > 1000 and value.startswith("z")).encode()
         if self.engine.store.far:
-            return "\n".join(rows).encode() + packed
+            return "\n".join(values).encode() + packed
         files = [Path(self.url + end) for end in ("", "-wal")]
         return b"".join(file.read_bytes() for file in files if file.exists()) + packed
 
