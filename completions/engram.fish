@@ -636,7 +636,7 @@ complete -c engram -n '__engram_at \'config check\'' -l color -x -a 'auto always
 complete -c engram -n '__engram_at \'config check\'' -l help -d 'Show this message and exit.'
 complete -c engram -f -n '__engram_at \'store\'' -a 'copy' -d 'Copy everything to an empty database and verify it; run again, it goes on where it was cut short.'
 complete -c engram -n '__engram_at \'store\'' -l help -d 'Show this message and exit.'
-complete -c engram -n '__engram_at \'store copy\'' -l to -r -d 'Empty or new database: a path, postgresql://… or mysql://… [env var: ENGRAM_COPY_TO; required]'
+complete -c engram -n '__engram_at \'store copy\'' -l to -r -d 'Empty or new database: a path, or the URL of a PostgreSQL or MySQL one. [env var: ENGRAM_COPY_TO; required]'
 complete -c engram -n '__engram_at \'store copy\'' -l from -r -d 'Store to copy; the configured one unless given. [env var: ENGRAM_COPY_FROM]'
 complete -c engram -n '__engram_at \'store copy\'' -l password-file -r -d 'File of yours whose first line is the password of the target.'
 complete -c engram -n '__engram_at \'store copy\'' -l config -r -d 'Use this file in place of your own. [env var: ENGRAM_CONFIG]'

@@ -24,7 +24,7 @@ engram store copy --from mysql://ada@db.example/engram --to ~/engram.db
 def copy(
     call: Call, *,
     to: Annotated[str, typer.Option("--to", metavar="URL", envvar="ENGRAM_COPY_TO", show_default=False,
-                                    help="Empty or new database: a path, postgresql://… or mysql://…")],
+                                    help="Empty or new database: a path, or the URL of a PostgreSQL or MySQL one.")],
     from_: Annotated[str | None, typer.Option("--from", metavar="URL", envvar="ENGRAM_COPY_FROM", show_default=False,
                                               help="Store to copy; the configured one unless given.")] = None,
     password_file: Annotated[str | None, typer.Option(

@@ -47,7 +47,7 @@ SHORTEN_S = 1.0  # between two tries to empty the log
 
 
 KERNEL = ("analysis", "bpe", "documents", "fit", "index", "jsontext", "lexicon", "matching", "pieces", "pool",
-          "question", "recipe", "shown", "table", "timewords")
+          "question", "ranking", "recipe", "shown", "table", "timewords")
 
 
 def kernel_facts() -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_each_commands_help_is_complete(page: Any) -> None:
 def examples() -> Iterator[Any]:
     for page in LEAVES:
         for line in page.example.splitlines():
-            words = shlex.split(re.split(r"\s(?:<|>|&&)\s", line.replace("$question", "q"))[0])
+            words = shlex.split(re.split(r"\s(?:<|>|&&|\|)\s", line.replace("$question", "q"))[0])
             yield pytest.param(words[words.index("engram") + 1:], id=line)
 
 
@@ -191,7 +191,7 @@ def test_the_exit_codes_are_what_they_were() -> None:
         "error": 70, "bad_input": 65, "unknown_field": 65, "budget_too_small": 65, "tokenizer": 65, "usage": 2,
         "conflict": 65, "not_found": 1, "config": 78, "store": 74, "schema_too_new": 74, "store_corrupt": 74,
         "busy": 75, "deadline": 75, "no_daemon": 69, "protocol": 76, "method_not_found": 76, "access_denied": 77,
-        "internal": 70, "io": 74,
+        "internal": 70, "io": 74, "unavailable": 75,
     }
     found = {getattr(errors, name).kind: failure(getattr(errors, name)("m"))["exit"] for name in errors.__all__
              if isinstance(getattr(errors, name), type)}
