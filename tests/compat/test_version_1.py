@@ -21,6 +21,8 @@ from tests.daemon_fixture import Home, ask
 HERE = Path(__file__).parent / "v1"
 VOLATILE = {"created_at", "updated_at", "recalled_at", "recall_count", "recency_score", "build_id", "generated_at",
             "score", "parts", "capabilities", "message", "hint"}
+EARNED = {"parts", "relevance"}
+"""Objects that name only what gave a memory its score, which depends on the ranking of the day."""
 JUDGED = {"build_memory_packet", "explain", "search", "list_context_builds"}
 
 
@@ -43,7 +45,8 @@ def holds(new: Any, old: Any, *, values: bool, path: str = "") -> list[str]:
         if not isinstance(new, dict):
             return [f"{path}: {new!r} is no object"]
         return [line for key, one in old.items() for line in (
-            holds(new[key], one, path=f"{path}.{key}", values=values and key not in VOLATILE)
+            holds(new[key], {} if key in EARNED and not values else one, path=f"{path}.{key}",
+                  values=values and key not in VOLATILE)
             if key in new else [f"{path}.{key} is missing"])]
     if isinstance(old, list):
         if not isinstance(new, list) or (values and len(new) != len(old)):
