@@ -18,7 +18,6 @@ from tests.cluster.galera import Cluster, missing
 from tests.daemon.test_coherence import SCOPE, ask
 from tests.daemon_fixture import Home
 
-OWNER = (SCOPE["tenant_id"], SCOPE["user_id"], SCOPE["agent_id"])
 CLIENTS = 2  # of each daemon
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -56,6 +55,11 @@ def daemons(cluster: Cluster) -> Iterator[list[Home]]:
                 print((home.path / "stderr").read_text()[-2000:])
 
 
+def scope_of(client: str) -> dict[str, str]:
+    """Return whose memories a client writes: each daemon has a user, as hosts have, whom its clients share."""
+    return {**SCOPE, "user_id": f"user{client.partition('x')[0]}"}
+
+
 class Load:
     """Clients that append and set facts without end, repeat what was not acknowledged, and note what was."""
 
@@ -70,16 +74,16 @@ class Load:
             thread.start()
 
     def _client(self, home: Home, name: str) -> None:
-        number = 0
+        number, scope = 0, scope_of(name)
         while not self._stop.is_set():
             id_ = f"{name}-{time.monotonic_ns()}"
             start = time.monotonic()
-            self._insist(home, "append_event", {"event": {"scope": SCOPE, "event_id": id_, "payload": id_}})
+            self._insist(home, "append_event", {"event": {"scope": scope, "event_id": id_, "payload": id_}})
             self.longest = max(self.longest, time.monotonic() - start)
             self.acks.append(id_)
             number += 1
             if number % 5 == 0:
-                self._insist(home, "upsert_fact", {"scope": SCOPE, "fact": {"fact_key": "last", "value": id_}})
+                self._insist(home, "upsert_fact", {"scope": scope, "fact": {"fact_key": "last", "value": id_}})
 
     def _insist(self, home: Home, method: str, params: dict[str, Any]) -> None:
         while not self._stop.is_set() or method == "append_event":
@@ -116,13 +120,16 @@ def check(cluster: Cluster, acks: list[str], kinds: list[dict[str, Any]]) -> Non
     assert all(error["data"]["exit"] == 75 for error in kinds)
     for number in range(len(cluster.nodes)):
         store = Store(f"mysql://root@127.0.0.1:{cluster.nodes[number].port}/engram")
-        stored = [row[0] for row in store.reads.memories("event", OWNER, ("event_id",))]
-        assert len(stored) == len(set(stored)), "an event is there twice"
-        assert set(acks) <= set(stored), f"lost: {sorted(set(acks) - set(stored))[:5]}"
-        changes = [one.revision for one in store.reads.changes(OWNER, 0)]
-        assert changes == list(range(1, store.reads.revision(OWNER) + 1))
-        active = store.reads.memories("fact", OWNER, ("status", "fact_key"))
-        assert [one[0] for one in active].count("active") <= 1
+        for user in range(len(cluster.nodes)):
+            owner = (SCOPE["tenant_id"], f"user{user}", SCOPE["agent_id"])
+            mine = {ack for ack in acks if ack.startswith(f"{user}x")}
+            stored = [row[0] for row in store.reads.memories("event", owner, ("event_id",))]
+            assert len(stored) == len(set(stored)), "an event is there twice"
+            assert mine <= set(stored), f"lost: {sorted(mine - set(stored))[:5]}"
+            changes = [one.revision for one in store.reads.changes(owner, 0)]
+            assert changes == list(range(1, store.reads.revision(owner) + 1))
+            facts = store.reads.memories("fact", owner, ("status",))
+            assert facts.count(("active",)) <= 1
         store.close()
 
 

@@ -191,7 +191,7 @@ def test_the_rendered_reply_is_the_id_and_a_line_end(memory: Asked) -> None:
     ({"scope": {}, "cwd": 3}, "cwd is 3"),
     ({"scope": {**SCOPE, "user": "x"}}, "scope has the unknown key 'user'.*did you mean user_id"),
     ({"scope": {**SCOPE, "run_id": ""}}, "scope.run_id is empty"),
-    ({"scope": {**SCOPE, "run_id": "x" * 121}}, "scope.run_id is 121 characters long; allowed is text of 1 to 120"),
+    ({"scope": {**SCOPE, "run_id": "x" * 121}}, "scope.run_id is 121 characters long; allowed is text of 1 to 110"),
 ])
 def test_bad_parameters_are_named(memory: Asked, params: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput, match=said):
