@@ -86,17 +86,22 @@ def test_a_kill_around_a_checkpoint_loses_nothing(home: Home, point: str) -> Non
     log = Log()
     home.start(ENGRAM_FAILPOINT=f"{point}=kill")
     assert home.process is not None
+    forgotten = False
     with home.connect() as sock:
-        for number in range(30):
-            append(sock, log, f"e{number}", f"text {number}")
-        append(sock, log, "gone", "to be forgotten")
-        ask(sock, line("forget", 1, scope=SCOPE, selector={"ids": ["gone"]}).strip())
+        try:
+            for number in range(30):
+                append(sock, log, f"e{number}", f"text {number}")
+            append(sock, log, "gone", "to be forgotten")
+            forgotten = "result" in ask(sock, line("forget", 1, scope=SCOPE, selector={"ids": ["gone"]}).strip())
+        except (AssertionError, OSError):
+            pass  # the daemon's upkeep was there first
     assert home.process.wait(10) == -9
-    log.acknowledged.discard("gone")
+    if forgotten:
+        log.acknowledged.discard("gone")
     home.start()
     verdict = check(home.database, log)
     assert verdict, verdict
-    assert "gone" not in verdict.stored
+    assert not forgotten or "gone" not in verdict.stored
 
 
 # ---- what kill -9 cannot see

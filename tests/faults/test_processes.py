@@ -41,7 +41,9 @@ def test_a_stopped_daemon_makes_clients_wait_to_their_deadline_and_no_longer(dae
         found = subprocess.run([sys.executable, "-c", program, *args, "--timeout", "3"], env=daemon.env,
                                capture_output=True, timeout=20, stdin=subprocess.DEVNULL)
         assert found.returncode == 75 and found.stderr.count(b"\n") == 1 and b"Traceback" not in found.stderr
-        assert 2.7 <= float(found.stdout) <= 3.3, found.stdout
+        # A tenth, and on a crowded machine what the command needs to say so.
+        crowded = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+        assert 2.7 <= float(found.stdout) <= (4.5 if crowded else 3.3), found.stdout
     assert daemon.pids() == {daemon.process.pid}
     assert daemon.socket.stat().st_ino == socket_id
     daemon.process.send_signal(signal.SIGCONT)
