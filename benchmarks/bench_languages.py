@@ -1,8 +1,9 @@
-"""Measure recall language by language over a labelled corpus of one's own: is the answer among the first five hits?
+"""Measure recall language by language over a labelled corpus: the answer should be among the first five hits.
 
-Run it with ``python benchmarks/bench_languages.py``; it prints one JSON object. ``labelled/languages`` has a file per
-language: lines of ``>`` are memories, lines of ``?`` are questions that the memory above them answers, ``?m`` those that
-need morphology or segmentation. All files go into one owner's memory, whose stemmer is that of English: the texts of a
+Run it with ``python benchmarks/bench_languages.py``; it prints one JSON object. ``labelled/languages`` has one file a
+language: lines of ``>`` are memories, lines of ``?`` are questions that the memory above them answers, ``?m`` those
+that need morphology or segmentation. All files go into one owner's memory, whose stemmer is that of English:
+the texts of a
 person who uses several languages. ``fts5`` is SQLite's FTS5 with its default tokenizer over the same texts.
 
 Goal: recall@5 of .80 in every language.
@@ -52,8 +53,8 @@ def measure() -> dict[str, Any]:
         for name, (_, questions) in files.items():
             rows = []
             for id_, differs, text in questions:
-                hits = json.loads(engine.read("search", {"scope": SCOPE, "query": text, "now": NOW, "limit": 5}))["hits"]
-                ids = [hit["id"] for hit in hits]
+                params = {"scope": SCOPE, "query": text, "now": NOW, "limit": 5}
+                ids = [hit["id"] for hit in json.loads(engine.read("search", params))["hits"]]
                 words = " OR ".join(f'"{word}"' for word in re.findall(r"\w+", text))
                 theirs = database.execute("SELECT id FROM texts WHERE texts MATCH ? ORDER BY rank LIMIT 5", (words,))
                 rows.append((id_ in ids, ids[:1] == [id_], differs, (id_,) in theirs.fetchall()))

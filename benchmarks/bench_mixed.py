@@ -4,8 +4,9 @@ Run it with ``python benchmarks/bench_mixed.py`` (``--misses`` lists what was no
 
 ``labelled/mixed_memories.txt`` has a memory per line: kind, layer, state, id, key (of a fact; the task of a procedure,
 the speaker of a turn, the type of an insight) and text. States: ``old`` facts are superseded by the next of their key,
-``expired`` and ``rejected`` memories are; the layer ``foreign`` belongs to other people. ``labelled/mixed_questions.txt``
-has a question per line with the memories that answer it, marked ``=`` when question and answer share no content word.
+``expired`` and ``rejected`` memories are; the layer ``foreign`` belongs to other people.
+``labelled/mixed_questions.txt`` has a question per line with the memories that answer it, marked ``=`` when
+question and answer share no content word.
 
 Recall@5 is the share of questions whose answer is among the first five hits of ``search``, against SQLite's FTS5 with
 the porter stemmer over the same live texts. Every question is also put to a packet, which must show nothing that is

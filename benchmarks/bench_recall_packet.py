@@ -1,7 +1,7 @@
 """Measure what share of the marked evidence a packet of 1,000 tokens quotes, in the text format a prompt gets.
 
-Run it with ``ENGRAM_BENCH_DATA=FOLDER python benchmarks/bench_recall_packet.py`` (``--show`` prints ten packets of every
-data set for reading); without the folder it says so and measures nothing. It prints one JSON object.
+Run it with ``ENGRAM_BENCH_DATA=FOLDER python benchmarks/bench_recall_packet.py`` (``--show`` prints ten packets of
+every data set for reading); without the folder it says so and measures nothing. It prints one JSON object.
 
 Every question is put to an engine in this process: ``build_memory_packet`` for the responder, and ``search`` with the
 same budget. An evidence turn is found in a packet when a quote holds, in one piece, at least 60 tokens of the turn or

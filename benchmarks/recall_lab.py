@@ -129,10 +129,10 @@ def main() -> None:
         if not path.exists():
             continue
         found = measure(json.loads(path.read_text())["memories"], budgets, tries)
-        for rows, all_rows in zip(found, pooled, strict=True):
+        for rows, every in zip(found, pooled, strict=True):
             print(f"{name:16}", *(f"{budget}: {fmean(column):.4f}" for budget, column in
                                   zip(budgets, zip(*rows, strict=True), strict=True)), flush=True)
-            all_rows += rows if len(budgets) == 3 else []
+            every.extend(rows if len(budgets) == 3 else [])
     if weights:
         gains = [[new - old for old, new in zip(*pair, strict=True)] for pair in zip(*pooled, strict=True)]
         for budget, column in zip((500, 1000, 2000), zip(*gains, strict=True), strict=True):

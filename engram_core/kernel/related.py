@@ -16,6 +16,8 @@ def related(stem: str) -> list[tuple[str, float]]:
     """Return the stems related to one, the nearest first, each with its share of an occurrence of the stem itself."""
     if not _lines:
         with open(_FILE, encoding="ascii") as file:
-            _lines.update(line.rstrip("\n").split(" ", 1) for line in file)  # type: ignore[arg-type]
+            for line in file:
+                name, _, rest = line.partition(" ")
+                _lines[name] = rest
     words = _lines.get(stem, "").split()
     return [(words[i], int(words[i + 1]) / 100) for i in range(0, len(words), 2)]

@@ -327,7 +327,8 @@ class Asked:
 
     def places(self, gram: str) -> int:
         """Return in how many documents the words that have the 4-gram stand, one after the other."""
-        return sum(len({w.text for words in doc.fields for w in words if gram in grams_of(w)}) for doc in self.documents)
+        holding = ({w.text for words in doc.fields for w in words if gram in grams_of(w)} for doc in self.documents)
+        return sum(map(len, holding))
 
     def pair_scores(self) -> list[float]:
         found = [Counter(pairwise(doc.lists[0])) for doc in self.documents]
@@ -340,6 +341,8 @@ class Asked:
         best: list[int] = []
         if len(self.speakers) == 1:  # notes of one person
             return [0.0] * self.n
+        known = [a + b > 0 for a, b in zip(self.bm25(self.terms), self.related(), strict=True)]
+        scores = [score if held else 0.0 for score, held in zip(scores, known, strict=True)]
         for i, score in enumerate(scores):
             place = len(best)
             while place and score > scores[best[place - 1]] + NEAR:
@@ -420,7 +423,8 @@ class Asked:
         for i, doc in enumerate(self.documents):
             lesser = chat and doc.dialogue and doc.speaker in ("assistant", "ai", "tool", "system")
             factor = asked if lesser else 1.0
-            row = {"bm25": words[i], "related": related[i], "grams": recipe["grams"] * grams[i], "pairs": recipe["pairs"] * pairs[i]}
+            row = {"bm25": words[i], "related": related[i], "grams": recipe["grams"] * grams[i]}
+            row["pairs"] = recipe["pairs"] * pairs[i]
             row["feedback"] = recipe["feedback"] * feedback[i]
             row = {name: factor * value for name, value in row.items()}
             own = sum(row.values())

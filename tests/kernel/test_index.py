@@ -208,7 +208,7 @@ def test_facts_take_no_part_in_the_dialogue() -> None:
     index.add("pets: a dog", dialogue=False)
     index.add("Something else?", dialogue=False)
     scores = index.query("dog")
-    assert set(scores.parts(2)) <= {"bm25", "grams", "pairs", "feedback", "coverage"}
+    assert set(scores.parts(2)) <= {"bm25", "related", "grams", "pairs", "feedback", "coverage"}
     assert scores.parts(3) == {}
     assert scores.score(1) > 0 and before > 0
 

@@ -1,4 +1,4 @@
-"""What a memory is relevant for: words near in meaning, pictures' captions, code, and the goal when nothing is asked."""
+"""What a memory is relevant for: words near in meaning, captions, notes, and the goal when nothing is asked."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_what_a_hit_costs_is_never_less_than_the_rule_of_thumb() -> None:
 @pytest.mark.parametrize(("goal", "first"), [("Book the ferry to Hull", "ferry"), ("Repair the greenhouse", "glass")])
 def test_a_planners_packet_follows_the_goal(goal: str, first: str) -> None:
     world = World()
-    for key, value in (("travel.ferry", "the ferry to Hull leaves at nine"), ("garden.glass", "greenhouse panes are 4 mm"),
-                       ("food.tea", "green tea in the morning"), ("work.desk", "the desk by the window")):
+    for key, value in (("travel.ferry", "the ferry to Hull leaves at nine"), ("work.desk", "the desk by the window"),
+                       ("garden.glass", "greenhouse panes are 4 mm"), ("food.tea", "green tea in the morning")):
         world.write("upsert_fact", fact={"fact_key": key, "value": value})
     world.write("patch_working_state", patch={"goal": goal})
     packet = world.packet({"purpose": "planner", "budget": {"max_tokens": 600}})
