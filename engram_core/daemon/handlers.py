@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from engram_core.daemon.recalling import Wanted
     from engram_core.policy import Policies
     from engram_core.recall.budget import Counter
+    from engram_core.recall.cache import IndexCache
     from engram_core.recall.compose import Composed
-    from engram_core.recall.index import IndexCache
     from engram_core.settings import Settings
     from engram_core.store.transaction import Owner
     from engram_core.tokens import Tokenizer
@@ -147,7 +147,7 @@ class Engine:
     def cache(self) -> IndexCache:
         """The open recall indexes."""
         if self._cache is None:
-            from engram_core.recall.index import IndexCache
+            from engram_core.recall.cache import IndexCache
 
             self._cache = IndexCache(lambda: self.tokenizer, self.settings.get("recall.language"),
                                      self.settings.get("recall.index_memory_mb") << 20)

@@ -19,7 +19,7 @@ from engram_core.values import check_ms, parse_time
 if TYPE_CHECKING:
     from engram_core.packet import PacketRequest
     from engram_core.policy import Policy
-    from engram_core.recall.index import IndexCache
+    from engram_core.recall.cache import IndexCache
     from engram_core.scope import Scope
     from engram_core.store.reads import Reads
 

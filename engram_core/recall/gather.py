@@ -12,7 +12,7 @@ from engram_core.kernel.pool import PINNED_RANK, Pool
 from engram_core.layout import INSIGHT_ARRAYS
 from engram_core.recall import timex
 from engram_core.recall.candidates import ARRAY, KIND, REASON, SECTION, SECTION_OF_ARRAY
-from engram_core.recall.index import KINDS, STATUSES, IndexCache, OwnerIndex
+from engram_core.recall.index import KINDS, STATUSES, OwnerIndex
 from engram_core.recall.signals import LAYER_VALUES, effective, half_life_ms
 from engram_core.recall.state import Part, state_parts
 from engram_core.scope import Scope
@@ -21,6 +21,7 @@ from engram_core.values import day_of, dump_json
 if TYPE_CHECKING:
     from engram_core.packet import PacketRequest
     from engram_core.policy import Policy, Purpose
+    from engram_core.recall.cache import IndexCache
     from engram_core.store.reads import Reads
 
 SECTION_OF_KIND = {"event": "key_quotes", "fact": "facts", "episode": "episodes", "procedure": "procedures",

@@ -19,8 +19,8 @@ from engram_core.recall.gather import Question, Taken
 
 if TYPE_CHECKING:
     from engram_core.recall.budget import Counter
+    from engram_core.recall.cache import IndexCache
     from engram_core.recall.compose import Composed
-    from engram_core.recall.index import IndexCache
     from engram_core.store.reads import Reads
 
 _STILL = Weights(relevance=0, recency=0, importance=1, cues=0, layer=0.05)

@@ -21,7 +21,8 @@ from engram_core.values import day_of
 if TYPE_CHECKING:
     from engram_core.kernel.index import Scores
     from engram_core.policy import Policy
-    from engram_core.recall.index import IndexCache, OwnerIndex
+    from engram_core.recall.cache import IndexCache
+    from engram_core.recall.index import OwnerIndex
     from engram_core.scope import Scope
     from engram_core.store.reads import Reads
 
