@@ -188,11 +188,6 @@ class OwnerIndex:
         text = 0 if self._text is None else int(self._text.nbytes)
         return int(self.table.nbytes) + text + 160 * len(self.ids)
 
-    @property
-    def dead(self) -> int:
-        """Count the documents that were taken out; their room is used again only by a new index."""
-        return len(self.ids) - int(self.table.live)
-
     def doc(self, kind: str, seq: int) -> int | None:
         """Return the document number of a memory."""
         return self._docs[KINDS.index(kind)].get(seq)
@@ -449,7 +444,7 @@ class IndexCache:
         index = self._known(owner)
         before = index.revision
         index.refresh(reads, stamp)
-        if index.dead > max(_DEAD, int(index.table.live)):  # it would hold ever more of what was forgotten
+        if len(index.ids) - index.table.live > max(_DEAD, index.table.live):  # it would hold ever more of what was forgotten
             index = OwnerIndex(owner, self._tokenizer(), self._language)
             index.refresh(reads, stamp)
         self._open[owner] = index
