@@ -16,6 +16,7 @@ from engram_core.kernel.table import ALWAYS, NEVER, Table
 from engram_core.recall import timex
 from engram_core.recall.calls import ToolCalls
 from engram_core.recall.forms import fold
+from engram_core.recall.held import Lines
 from engram_core.recall.items import citation_line, short_forms
 from engram_core.values import day_of
 
@@ -47,7 +48,6 @@ CITED_COLUMNS = ("seq", "line", "body", "ts")
 _BODIES = 128
 _SEVERAL = -1
 _PICTURE = re.compile(r"\[(?:image|photo|picture): ([^\[\]]*)\]\Z")
-_LINES_CHARS = 1 << 20
 MOST_COUNTED = 10_000
 """So many counts of tokens at most wait to be stored; the rest is counted again when the index opens again."""
 _LEVELS = {"raw": 0.5, "phase_summary": 0.6, "milestone": 0.8, "theme": 0.7}
@@ -82,26 +82,6 @@ def fold_number(text: str) -> int:
 def state_places(scope: Scope) -> tuple[tuple[str, str, str], tuple[str, str, str]]:
     """Return how the states of a scope are known in ``bodies``."""
     return ("working_state", scope.session_id, scope.run_id), ("short_term", scope.session_id, "")
-
-
-class Lines:
-    """Emitted lines by document number in ``held``, the whole let go when it holds more than a megabyte."""
-
-    def __init__(self) -> None:
-        self.held: dict[int, str] = {}
-        self._chars = 0
-
-    def put(self, doc: int, line: str) -> None:
-        """Remember a line."""
-        if self._chars > _LINES_CHARS:
-            self.held.clear()
-            self._chars = 0
-        self.held[doc] = line
-        self._chars += len(line)
-
-    def drop(self, doc: int) -> None:
-        """Forget a line."""
-        self.held.pop(doc, None)
 
 
 class OwnerIndex:
