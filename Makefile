@@ -45,6 +45,7 @@ overload: $(VENV)/.editable kernel
 
 # Three nodes of a Galera cluster, three daemons: minutes, so they are not part of `make test`.
 cluster-test: $(VENV)/.editable kernel
+	@sh .ci/services cluster
 	ENGRAM_CLUSTER_TEST=1 $(PY) -m pytest -q tests/cluster
 
 lint: $(VENV)/.editable kernel
