@@ -2,9 +2,8 @@
 
 Run it with ``python benchmarks/bench_languages.py``; it prints one JSON object. ``labelled/languages`` has one file a
 language: lines of ``>`` are memories, lines of ``?`` are questions that the memory above them answers, ``?m`` those
-that need morphology or segmentation. All files go into one owner's memory, whose stemmer is that of English:
-the texts of a
-person who uses several languages. ``fts5`` is SQLite's FTS5 with its default tokenizer over the same texts.
+that need morphology or segmentation. All files go into one owner's memory, whose stemmer is that of English: the texts
+of a person who uses several languages. ``fts5`` is SQLite's FTS5 with its default tokenizer over the same texts.
 
 Goal: recall@5 of .80 in every language.
 """

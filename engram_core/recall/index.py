@@ -6,7 +6,6 @@ Built from the store at first use, brought up to date before every read, dropped
 from __future__ import annotations
 
 import json
-import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from engram_core.recall import timex
 from engram_core.recall.calls import ToolCalls
 from engram_core.recall.forms import fold
 from engram_core.recall.held import Lines
-from engram_core.recall.items import citation_line, short_forms
+from engram_core.recall.items import captioned, citation_line, short_forms
 from engram_core.values import day_of
 
 if TYPE_CHECKING:
@@ -47,7 +46,6 @@ _LINE = COLUMNS["event"].index("line")
 CITED_COLUMNS = ("seq", "line", "body", "ts")
 _BODIES = 128
 _SEVERAL = -1
-_PICTURE = re.compile(r"\[(?:image|photo|picture): ([^\[\]]*)\]\Z")
 MOST_COUNTED = 10_000
 """So many counts of tokens at most wait to be stored; the rest is counted again when the index opens again."""
 _LEVELS = {"raw": 0.5, "phase_summary": 0.6, "milestone": 0.8, "theme": 0.7}
@@ -65,12 +63,6 @@ def text_of(value: Any) -> str:
     if type(value) is list:
         return ", ".join(text_of(one) for one in value)
     return "" if value is None else json.dumps(value)
-
-
-def _caption(text: str) -> tuple[str, str]:
-    """Split off what a turn ends with when it shows a picture: ``[image: its caption]``."""
-    found = _PICTURE.search(text) if text.endswith("]") else None
-    return (text[: found.start()], found[1]) if found else (text, "")
 
 
 def fold_number(text: str) -> int:
@@ -298,7 +290,7 @@ class OwnerIndex:
             start=NEVER if start is None else start, end=ALWAYS if end is None else end, costs=costs,
             group=self._intern([group])[0] if group else -1, cues=self._intern(words or []),
             fold=folded, variant=variant, uses=uses)
-        said, caption = _caption(text) if kind == "event" else (text, "")
+        said, caption = captioned(text) if kind == "event" else (text, "")
         self.text.add(said if status == 0 else "", caption=caption if status == 0 else "",
                       session=group if kind == "event" else "", speaker=speaker,
                       dialogue=kind == "event" and status == 0, ts_ms=ts, cost=costs[0][0] if costs else 0,

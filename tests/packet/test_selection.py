@@ -127,8 +127,8 @@ def test_what_the_session_quotes_is_not_quoted_again() -> None:
     assert [(row["kind"], row["id"], row["reason"]) for row in account["candidates"]] == [
         ("quote", "e0", ""),
         ("quote", "e1", "duplicate"),
-        ("event", "e1", ""),
         ("event", "e0", "duplicate"),
+        ("event", "e1", ""),
     ]
 
 
