@@ -17,6 +17,8 @@ cdef class Scores:
     cdef readonly bint empty
     cdef readonly int64_t postings  # that were read
     cdef Sheet sheet
+    cdef float* base  # by document, what its cell comes to with the assistant factor and the speaker
+    cdef float* context  # and with the neighbours
     cdef void* block  # that holds them
     cdef size_t block_size
     cdef float* sessions
@@ -24,6 +26,7 @@ cdef class Scores:
     cdef Recipe recipe
     cdef double asked  # factor on an assistant's turn
     cdef bint chat
+    cdef bint everywhere  # so many documents were reached that all are looked at
     cdef Span* spans
     cdef int span_count
     cdef list stems
@@ -35,9 +38,10 @@ cdef class Scores:
 
     cdef int _room(self) except -1
     cdef int _combine(self) except -1
-    cdef void _bases(self) noexcept
+    cdef Py_ssize_t _bases(self) noexcept
     cdef void _spread(self) noexcept
     cdef void _contexts(self) noexcept
+    cdef float _near(self, Py_ssize_t doc) noexcept
     cdef const Cell* _cell(self, Py_ssize_t doc) noexcept
     cdef void _mentions(self) noexcept
     cdef void _scores(self) noexcept

@@ -171,8 +171,9 @@ cdef class Scores:
         parts["grams"] = factor * self.scales.grams * cell.sums[GRAMS]
         parts["pairs"] = factor * self.scales.pairs * cell.sums[PAIRS]
         parts["feedback"] = factor * recipe.feedback * cell.sums[FEEDBACK]
-        parts["speaker"] = cell.base - sum(parts.values())
-        parts["neighbours"] = <double>cell.context - cell.base
+        if 0 <= self.question.speaker == self.documents.speaker[doc]:
+            parts["speaker"] = self.base[doc] - sum(parts.values())
+        parts["neighbours"] = <double>self.context[doc] - self.base[doc]
         parts["session"] = session_part(self, doc)
         parts["time"] = recipe.time * self._time(doc)
         parts["mentions"] = recipe.mentions if self._mentioned(doc) else 0.0
@@ -240,7 +241,7 @@ cdef class Scores:
         self.stems = []
         column = (self.n + 2) // 2 * 8
         marks = (self.n + 15) // 8 * 8
-        self.block_size = (self.n + 1) * sizeof(Cell) + column + marks + (
+        self.block_size = (self.n + 1) * sizeof(Cell) + 3 * column + marks + (
             self.documents.session_count + 1) * sizeof(float)
         if self.index.spare_size >= self.block_size:
             self.block, self.index.spare = self.index.spare, NULL
@@ -252,8 +253,10 @@ cdef class Scores:
             raise MemoryError()
         self.sheet.cells = <Cell*>self.block
         self.data = <float*>(self.sheet.cells + self.n + 1)
-        self.sheet.marks = <uint8_t*>self.data + column
-        memset(self.sheet.marks, 0, marks)
+        self.base = <float*>(<char*>self.data + column)
+        self.context = <float*>(<char*>self.base + column)
+        self.sheet.marks = <uint8_t*>self.context + column
+        memset(self.base, 0, 2 * column + marks)  # both columns and the marks behind them
         self.sessions = <float*>(self.sheet.marks + marks) + 1
         (self.sessions - 1)[0] = 0  # what is no turn belongs to session -1
         return 0
@@ -267,30 +270,33 @@ cdef class Scores:
         for t in range(self.question.term_count):
             if self.question.terms[t].stem != NONE:
                 self.empty = False
-        self._bases()
-        self._spread()
+        # Where many were reached, one pass over all costs less than finding who stands beside them.
+        self.everywhere = 4 * self._bases() > self.n
         self._contexts()
         self._scores()
         if self.span_count:
             self._mentions()
         return 0
 
-    cdef void _bases(self) noexcept:
+    cdef Py_ssize_t _bases(self) noexcept:
+        """Sum up what each reached document has, and return how many were reached."""
         cdef Documents documents = self.documents
         cdef float grams = <float>self.scales.grams, pairs = <float>self.scales.pairs
         cdef float feedback = self.recipe.feedback, asked = <float>self.asked, base
         cdef int32_t speaker = self.question.speaker
-        cdef Py_ssize_t doc = marked(&self.sheet, 0, self.n)
-        cdef Cell* cell
+        cdef Py_ssize_t doc = marked(&self.sheet, 0, self.n), reached = 0
+        cdef const float* sums
         while doc < self.n:
-            cell = &self.sheet.cells[doc]
-            base = cell.sums[WORDS] + cell.sums[RELATED] + grams * cell.sums[GRAMS] + pairs * cell.sums[PAIRS] + feedback * cell.sums[FEEDBACK]
+            sums = self.sheet.cells[doc].sums
+            base = sums[WORDS] + sums[RELATED] + grams * sums[GRAMS] + pairs * sums[PAIRS] + feedback * sums[FEEDBACK]
             if self.chat and documents.flags[doc] & ASSISTANT:
                 base *= asked
             if speaker >= 0 and documents.speaker[doc] == speaker:
                 base += self.recipe.speaker * min(<float>1, 4 * base)
-            cell.base = base
+            self.base[doc] = base
+            reached += 1
             doc = marked(&self.sheet, doc + 1, self.n)
+        return reached
 
     cdef void _spread(self) noexcept:
         """Mark the turns that receive something from those that hold words of the question."""
@@ -316,30 +322,37 @@ cdef class Scores:
 
     cdef void _contexts(self) noexcept:
         """Give every turn its share of the turns around it, as far as speakers take turns."""
-        cdef Documents documents = self.documents
-        cdef const Recipe* recipe = &self.recipe
-        cdef const uint16_t* flags = documents.flags
-        cdef const Link* links = documents.links
-        cdef Py_ssize_t doc = marked(&self.sheet, 0, self.n)
-        cdef int32_t other
-        cdef float near
+        cdef Py_ssize_t doc
+        if self.everywhere:
+            for doc in range(self.n):
+                self.context[doc] = self.base[doc] + self._near(doc)
+            return
+        self._spread()
+        doc = marked(&self.sheet, 0, self.n)
         while doc < self.n:
-            near = 0
-            if flags[doc] & TALK:
-                other = links[doc].before
-                near = recipe.previous * self._cell(other).base
-                if flags[other] & TALK:
-                    near += recipe.second_previous * self._cell(links[other].before).base
-            other = links[doc].after
-            if other >= 0 and flags[other] & TALK:
-                near += recipe.next * self._cell(other).base
-                other = links[other].after
-                if other >= 0 and flags[other] & TALK:
-                    near += recipe.second_next * self._cell(other).base
-            if documents.cost[doc] > recipe.long_turn_tokens:
-                near *= recipe.long_turn
-            self.sheet.cells[doc].context = self.sheet.cells[doc].base + near
+            self.context[doc] = self.base[doc] + self._near(doc)
             doc = marked(&self.sheet, doc + 1, self.n)
+
+    cdef inline float _near(self, Py_ssize_t doc) noexcept:
+        cdef const uint16_t* flags = self.documents.flags
+        cdef const Link* link = &self.documents.links[doc]
+        cdef const float* base = self.base
+        cdef int32_t other
+        cdef float near = 0
+        if flags[doc] & TALK:
+            other = link.before
+            near = self.recipe.previous * base[other]
+            if flags[other] & TALK:
+                near += self.recipe.second_previous * base[self.documents.links[other].before]
+        other = link.after
+        if other >= 0 and flags[other] & TALK:
+            near += self.recipe.next * base[other]
+            other = self.documents.links[other].after
+            if other >= 0 and flags[other] & TALK:
+                near += self.recipe.second_next * base[other]
+        if near and self.documents.cost[doc] > self.recipe.long_turn_tokens:
+            near *= self.recipe.long_turn
+        return near
 
     cdef inline const Cell* _cell(self, Py_ssize_t doc) noexcept:
         return &self.sheet.cells[doc] if self.sheet.marks[doc] else &nothing
@@ -364,8 +377,8 @@ cdef class Scores:
                 continue
             found &= cues
             mask = 0
-            if self.sheet.marks[doc]:
-                score = self.sheet.cells[doc].context + session_part(self, doc)
+            if self.everywhere or self.sheet.marks[doc]:
+                score = self.context[doc] + session_part(self, doc)
                 mask = mask_around(self, doc)
             else:
                 score = apart * self.sessions[session[doc]]
@@ -422,7 +435,7 @@ cdef inline void near(const Sheet* sheet, Py_ssize_t doc) noexcept:
 
 
 cdef inline float session_part(Scores scores, Py_ssize_t doc) noexcept:
-    cdef float context = scores._cell(doc).context
+    cdef float context = scores.context[doc]
     return scores.recipe.session * scores.sessions[scores.documents.session[doc]] * (
         <float>0.2 + min(<float>1, 4 * context))
 

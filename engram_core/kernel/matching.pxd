@@ -17,11 +17,9 @@ cdef enum Mark:
     HELD = 1  # it has words of the question
     BESIDE = 2  # a turn next to it has
 
-cdef struct Cell:  # what a document has of a question; all but the last two are filled by matching
+cdef struct Cell:  # what a document has of a question
     uint64_t mask  # the question's terms it holds
     float[5] sums  # by column
-    float base  # all that with the assistant factor and the speaker
-    float context  # and with the neighbours
 
 cdef struct Sheet:  # of all documents; a cell holds nothing before its document is marked
     uint8_t* marks

@@ -230,6 +230,8 @@ cdef class Matching:
                 r += 1
             most = min(question.terms[t].worth, question.terms[t].weight * idf(documents.live, self.touched_count))
             worth = <float>(recipe.related * most / (question.ideal or 1))
+            if question.terms[t].stem != NONE:  # a memory that says it in the very word comes first
+                worth *= recipe.related_beside
             for i in range(self.touched_count):
                 doc = self.touched[i]
                 held(to, doc).sums[RELATED] += worth * self.weighed[doc] / (self.weighed[doc] + self.word_norms[doc])

@@ -12,6 +12,7 @@ cdef struct Recipe:
     float feedback_terms
     float related
     float related_documents
+    float related_beside
     float previous
     float next
     float second_previous

@@ -20,6 +20,7 @@ RECIPE = {
     "feedback_terms": 20,
     "related": 1.5,  # words related to those that hardly any memory holds ("kids" finds "children")
     "related_documents": 2,  # a word in more documents than this speaks for itself
+    "related_beside": 0.4,  # how much of that related words are worth where some memory holds the word itself
     "coverage": 0.1,  # the squared share of the question's words found here or in a neighbour
     # Who speaks.
     "assistant": 0.3,  # factor on an assistant's turn in chats of user and assistant
@@ -91,6 +92,8 @@ cdef int put(Recipe* recipe, str name, float value) except -1:
         recipe.related = value
     elif name == "related_documents":
         recipe.related_documents = value
+    elif name == "related_beside":
+        recipe.related_beside = value
     elif name == "previous":
         recipe.previous = value
     elif name == "next":

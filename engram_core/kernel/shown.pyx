@@ -109,8 +109,15 @@ cdef void arrange(Pool pool, int32_t* numbers, Py_ssize_t n) noexcept:
 
 
 def shortened(Pool pool not None, list kept):
-    """Return (number, form) of those that are not kept in full."""
-    return [(number, pool._item(number).kept) for number in kept if pool._item(number).kept > 0]
+    """Return (number, form, section, tokens saved) of those that are not kept in full."""
+    cdef Cand* one
+    cdef list found = []
+    for number in kept:
+        one = pool._item(number)
+        if one.kept > 0:
+            found.append((number, one.kept, one.section, max(one.cost[0], one.cost[1]) - max(
+                one.cost[2 * one.kept], one.cost[2 * one.kept + 1])))
+    return found
 
 
 def docs(Pool pool not None, list numbers):

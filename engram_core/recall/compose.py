@@ -94,18 +94,14 @@ class Composed:
     def report_json(self) -> str:
         """Write how the budget was spent."""
         pool = self.found.pool
-        degradations = [self._degradation(number, form) for number, form in shown.shortened(pool, self.led)]
+        degradations = [{"section": SECTIONS[section], "id": pool.id(number), "from": "full",
+                         "to": self.found.forms[number][form][0], "saved": saved}
+                        for number, form, section, saved in shown.shortened(pool, self.led)]
         budget = self.found.question.request.budget.max_tokens
         return (f'{{"max_tokens":{budget},"used_tokens":{self.used},"used_tokens_est":{self.used},'
                 f'"section_usage":{_numbers(self.usage)},'
                 f'"degradations":{dump_json(degradations) if degradations else "[]"},'
                 f'"omissions":[{shown.omissions(pool, _HEADS, _TAILS)}]}}')
-
-    def _degradation(self, number: int, form: int) -> dict[str, Any]:
-        account = self.found.pool.account(number)
-        return {"section": SECTIONS[account["section"]], "id": self.found.pool.id(number), "from": "full",
-                "to": self.found.forms[number][form][0],
-                "saved": max(account["costs"][0]) - max(account["costs"][form])}
 
     def report(self) -> dict[str, Any]:
         """Return how the budget was spent."""
@@ -176,7 +172,8 @@ def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str, *, last:
     packet.led = [number for number in spent.kept if number in found.lines]
     packet.kept = packet.led if not found.units else [one for number in packet.led
                                                       for one in found.units.get(number, (number,))]
-    said = {number: forms_of(found, number)[form][1] for number, form in shown.shortened(found.pool, packet.led)}
+    said = {number: forms_of(found, number)[form][1]
+            for number, form, _, _ in shown.shortened(found.pool, packet.led)}
     if found.units:
         said = {**{number: forms_of(found, number)[0][1] for number in packet.led if number in found.units}, **said}
     counter = spent.counter

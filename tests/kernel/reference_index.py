@@ -306,6 +306,7 @@ class Asked:
                 continue
             times = [sum(share * doc.times(s, recipe) for s, share in near) for doc in self.documents]
             worth = weight * min(self.idf(stem), idf(self.n, sum(t > 0 for t in times)))
+            worth *= recipe["related_beside"] if self.holding.get(stem, 0) else 1
             for i, doc in enumerate(self.documents):
                 norm = recipe["k1"] * (1 - recipe["b"] + recipe["b"] * doc.length(recipe) / average)
                 scores[i] += recipe["related"] * worth / self.ideal * times[i] / (times[i] + norm) if times[i] else 0.0

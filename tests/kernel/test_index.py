@@ -241,7 +241,7 @@ def test_any_unicode_scores_like_the_reference(texts: list[str], question: str) 
 
 
 def test_raw_is_read_only_and_outlives_its_owner() -> None:
-    raw = chat("Ann: dog", "Bob: cat").query("dog").raw()
+    raw = chat("Ann: dog", "Bob: stone").query("dog").raw()
     assert raw.readonly and raw.format == "f" and len(raw) == 2
     assert raw[0] > raw[1]
     with pytest.raises(TypeError):
