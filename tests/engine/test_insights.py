@@ -168,7 +168,7 @@ def test_fields_of_the_promoted_memory_can_be_given(memory: Asked) -> None:
            promoted={"fact_key": "deploy.day", "value": "not Friday", "sources": ["e9"], "scope_level": "tenant"})
     (fact,) = memory.facts()
     assert (fact["fact_key"], fact["value"], fact["sources"], fact["scope_level"]) == (
-        "deploy.day", "not Friday", ["e9", "e1", "i" * 120], "tenant")
+        "deploy.day", "not Friday", ["e9", "e1", "i" * 110], "tenant")
     change(memory, id="i" * 110, promote="procedure")
     assert len(memory.read("list_procedures")["procedures"]) == 1
 
