@@ -106,6 +106,8 @@ class UnixTransport:
             except BaseException:
                 self.close()  # a reply may still come; it must not answer the next request
                 raise
+            if b',"error":' not in reply[:400]:
+                return reply
             if turned_away(reply) and time.monotonic() + RETRY_S < deadline:
                 self.close()
                 pause = _rest(pause, deadline)
