@@ -188,7 +188,7 @@ def test_fuzzed_lines_are_all_answered_and_nothing_grows(daemon: Home) -> None:
     wait_until(lambda: False, 2.5)
     grown = rss_kib(pid) - before
     print(f"fuzz: {FUZZED} lines to a daemon, {took:.0f} s, {grown} KiB grown")
-    assert grown < 2048, grown  # KiB of pages, of which the allocator of one Python takes more than that of another
+    assert grown < 2048, grown  # KiB; row 5 asks for 1,024: seen are 996 on 3.11, 1,032 on 3.13, cause unknown
     assert daemon.record()["pid"] == pid and status_ms(daemon) < 50
 
 
