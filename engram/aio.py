@@ -119,6 +119,11 @@ class AsyncMemory:
                         trace: TracebackType | None) -> None:
         await self.close()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop this belongs to, None before its first call."""
+        return self._loop
+
     # ---- the one way out
 
     async def request(self, method: str, params: Mapping[str, Any]) -> Any:

@@ -108,6 +108,8 @@ FIELDS: tuple[Field, ...] = (
           help="packets kept per run, newest first"),
     Field("retention.insights_days", "int", 30, allowed=(0, 36_500),
           help="forget expired and rejected insights after this; 0 keeps them"),
+    Field("retention.checkpoints_days", "int", 0, allowed=(0, 36_500),
+          help="delete threads of graphs that nobody wrote to for so long; 0 keeps them"),
 )
 BY_KEY = {field.key: field for field in FIELDS}
 # What a daemon reads once, at its start; everything else it takes over when told to reload.

@@ -207,12 +207,19 @@ class Engine:
 
     @staticmethod
     def _late_handler(method: str) -> Callable[[Engine, dict[str, Any]], Any]:
-        from engram_core.daemon import policies, recalling  # late: the first append of a cold machine needs neither
+        from engram_core.daemon import checkpointing, policies, recalling  # late: a cold machine's first append
 
-        handler = recalling.HANDLERS.get(method) or policies.HANDLERS.get(method)
+        handler = (recalling.HANDLERS.get(method) or policies.HANDLERS.get(method) or
+                   checkpointing.READING.get(method))
         if handler is None:
             raise MethodNotFound(f"there is no method {method!r}")
         return handler
+
+    @staticmethod
+    def _late_writer(method: str) -> Callable[[Engine, dict[str, Any]], Callable[[Any], Any]]:
+        from engram_core.daemon import checkpointing
+
+        return checkpointing.WRITING[method]
 
     def write(self, ops: list[tuple[str, dict[str, Any]]]) -> list[bytes | EngramError]:
         """Run writing requests in one durable transaction; each gets its own result or error."""
@@ -227,7 +234,7 @@ class Engine:
                 check_params(method, params)
                 if method != "forget":  # what was stored before, or without redaction, can be forgotten
                     self.redactor.check_ids(params, "")
-                runs.append(writing.HANDLERS[method](self, params))
+                runs.append((writing.HANDLERS.get(method) or self._late_writer(method))(self, params))
                 places.append(at)
             except EngramError as error:
                 results[at] = error

@@ -1,4 +1,4 @@
-"""What is forgotten by rule: events older than configured, insights that expired or were rejected.
+"""What is forgotten by rule: old events, insights that expired or were rejected, threads of graphs nobody writes to.
 
 Driven by the engine: one small step at a time, when the writer has nothing else to do, from owner to owner; then
 nothing for an hour.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from engram_core.store.checkpoints import forget_lost_pieces, forget_old_threads
 from engram_core.store.forget import forget_old
 from engram_core.store.writes import end_stale_insights
 from engram_core.values import format_time
@@ -34,11 +35,11 @@ class Retention:
         self._after = _FIRST
         self._due = 0.0
         self._finished: int | None = None
-        self._done = {"events": 0, "insights": 0, "expired_insights": 0}
+        self._done = {"events": 0, "insights": 0, "expired_insights": 0, "threads": 0, "lost_pieces": 0}
 
     def step(self, store: Store, settings: Settings, now_ms: int) -> tuple[bool, int]:
         """Do a little of a round that is due; return whether there is more to do and how many rows went."""
-        days = settings.get("retention.events_days"), settings.get("retention.insights_days")
+        days = [settings.get(f"retention.{name}_days") for name in ("events", "insights", "checkpoints")]
         if not any(days) or time.monotonic() < self._due:
             return False, 0
         before = sum(self._done.values())
@@ -49,7 +50,8 @@ class Retention:
             self._after, self._finished, self._due = _FIRST, now_ms, time.monotonic() + EVERY_S
         return not finished, sum(self._done.values()) - before
 
-    def _some_owners(self, tx: Transaction, events_days: int, insights_days: int) -> bool:
+    def _some_owners(self, tx: Transaction, events_days: int, insights_days: int,
+                     checkpoints_days: int) -> bool:
         """Look at the next owners; True when they were the last ones."""
         owners = tx.owners(self._after, OWNERS)
         for owner in owners:
@@ -65,6 +67,12 @@ class Retention:
                 self._done["insights"] += gone
                 self._done["expired_insights"] += ended
                 rows = max(rows, gone, ended)
+            if checkpoints_days and rows < ROWS:
+                before = tx.now_ms - checkpoints_days * _DAY_MS
+                gone = forget_old_threads(tx, owner, before, ROWS)
+                self._done["threads"] += gone
+                rows = max(rows, gone)
+            self._done["lost_pieces"] += forget_lost_pieces(tx, owner)
             if rows == ROWS:  # the owner has more
                 return False
             self._after = owner
@@ -72,6 +80,7 @@ class Retention:
 
     def facts(self, settings: Settings) -> dict[str, Any]:
         """Return the rules, when all owners were last looked at, and what went since the start."""
-        rules = {name: settings.get(f"retention.{name}") for name in ("events_days", "builds_per_run", "insights_days")}
+        rules = {name: settings.get(f"retention.{name}") for name in (
+            "events_days", "builds_per_run", "insights_days", "checkpoints_days")}
         last = "never" if self._finished is None else format_time(self._finished)
         return {**rules, "last_round": last, "forgotten": dict(self._done)}

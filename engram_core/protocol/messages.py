@@ -35,6 +35,13 @@ OPERATIONS: Mapping[str, Operation] = {
     "end_run": Operation("write", _SCOPED),
     "write_context_build": Operation("write", ("scope", "packet")),
     "forget": Operation("write", ("scope", "selector"), ("dry_run",)),
+    "put_checkpoint": Operation("write", ("scope", "thread_id", "ns", "checkpoint_id", "metadata", "body"),
+                                ("parent_id", "run_id", "versions", "values")),
+    "put_checkpoint_writes": Operation("write", ("scope", "thread_id", "ns", "checkpoint_id", "writes"), ("replace",)),
+    "put_checkpoint_piece": Operation("write", ("scope", "thread_id", "ns", "digest", "piece", "data")),
+    "copy_checkpoints": Operation("write", ("scope", "source", "target")),
+    "delete_checkpoints": Operation("write", _SCOPED, ("thread_ids", "run_ids")),
+    "prune_checkpoints": Operation("write", ("scope", "thread_ids")),
     "list_events": Operation("read", _SCOPED, ("time_range", "limit", "after_seq", "level")),
     "get_working_state": Operation("read", _SCOPED),
     "get_stm": Operation("read", _SCOPED),
@@ -46,6 +53,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "build_memory_packet": Operation("read", ("request",), _SHOW),
     "explain": Operation("read", (), ("scope", "build_id", "request", "memory_id", *_SHOW)),
     "search": Operation("read", ("scope", "query"), ("kinds", "limit", "now", "max_tokens")),
+    "get_checkpoint": Operation("read", ("scope", "thread_id", "ns"), ("checkpoint_id", "after")),
+    "get_checkpoint_pieces": Operation("read", ("scope", "thread_id", "ns", "digest"), ("first",)),
+    "list_checkpoints": Operation("read", _SCOPED, ("thread_id", "ns", "checkpoint_id", "before", "filter", "limit",
+                                                    "after")),
     "policies": Operation("read", (), ("policy_id", "table", "source")),
     "reload": Operation("loop", ()),
     "status": Operation("loop", (), _SCOPED),
@@ -54,6 +65,8 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 READS = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "read")
 WRITES = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "write")
+ADAPTED = frozenset(name for name in OPERATIONS if "checkpoint" in name)
+"""What only the adapters of `engram.adapters` ask, by ``request``: these are no memories, and no methods of Memory."""
 _COMMON = frozenset(("cwd", "render", "timeout_ms"))
 
 

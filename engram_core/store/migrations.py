@@ -6,24 +6,24 @@ tests/compat and must open.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from engram_core.errors import SchemaTooNew, StoreCorrupt, StoreError
 from engram_core.failpoints import reach
 from engram_core.store.dialect import Dialect
 from engram_core.store.statements import create_table
-from engram_core.store.tables import TABLES
+from engram_core.store.tables import CHECKPOINT_TABLES, FIRST_TABLES, TABLES, Table
 
 if TYPE_CHECKING:
     from engram_core.store.connection import Connection
 
 
-def _first(dialect: Dialect) -> list[str]:
-    return [statement for table in TABLES for statement in create_table(table, dialect)]
+def _making(tables: Iterable[Table]) -> Callable[[Dialect], list[str]]:
+    return lambda dialect: [statement for table in tables for statement in create_table(table, dialect)]
 
 
-STEPS: tuple[Callable[[Dialect], list[str]], ...] = (_first,)
+STEPS: tuple[Callable[[Dialect], list[str]], ...] = (_making(FIRST_TABLES), _making(CHECKPOINT_TABLES))
 VERSION = len(STEPS)
 _APPLICATION = "engram"
 UNFINISHED = "copy of"

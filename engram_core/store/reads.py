@@ -113,8 +113,9 @@ class Reads:
         self.rows_read += len(rows)
         return rows
 
-    def _select(self, table: Table, scope: Scope | Owner, columns: tuple[str, ...], *, level: str = "owner",
-                where: str = "", order: str = "", limit: int | None = None, **values: Any) -> list[tuple[Any, ...]]:
+    def select(self, table: Table, scope: Scope | Owner, columns: tuple[str, ...], *, level: str = "owner",
+               where: str = "", order: str = "", limit: int | None = None, **values: Any) -> list[tuple[Any, ...]]:
+        """Return rows of the scope."""
         text = sql.select(table, self._dialect, columns, level=level, where=where, order=order, limit=limit is not None)
         return self._rows(text, bound(scope, limit=limit, **values))
 
@@ -136,7 +137,7 @@ class Reads:
 
     def changes(self, owner: Owner, after: int) -> list[Change]:
         """Return what changed for the owner after the revision, in order."""
-        rows = self._select(CHANGES, owner, ("revision", "kind", "seq", "op"), where="revision > {after}",
+        rows = self.select(CHANGES, owner, ("revision", "kind", "seq", "op"), where="revision > {after}",
                             order="revision", after=after)
         return [Change(*row) for row in rows]
 
@@ -167,14 +168,20 @@ class Reads:
             return [(sql.select(MEMORIES[kind], self._dialect, columns, order="seq"), bound(owner))]
         return self._by(MEMORIES[kind], owner, columns, "seq", seqs)
 
+    def by_keys(self, table: Table, owner: Owner, columns: tuple[str, ...], by: str, keys: list[Any], *,
+                where: str = "", **values: Any) -> list[tuple[Any, ...]]:
+        """Return the owner's rows whose ``by`` column is one of the keys and that meet the condition."""
+        return [row for text, bounds in self._by(table, owner, columns, by, keys, where=where)
+                for row in self._rows(text, {**bounds, **values})]
+
     def _by(self, table: Table, owner: Scope | Owner, columns: tuple[str, ...], by: str, keys: list[Any],
-            ) -> list[Request]:
+            where: str = "") -> list[Request]:
         requests = []
         for start in range(0, len(keys), _CHUNK):
             part = keys[start:start + _CHUNK]
             size = 1 << (len(part) - 1).bit_length()  # a power of two, so that few statements are ever prepared
             part = part + [part[0]] * (size - len(part))
-            requests.append((sql.select_many(table, self._dialect, columns, size, by=by),
+            requests.append((sql.select_many(table, self._dialect, columns, size, by=by, where=where),
                              bound(owner, **{f"p{at}": key for at, key in enumerate(part)})))
         return requests
 
@@ -240,7 +247,7 @@ class Reads:
     def _listed(self, kind: str, owner: Scope | Owner, *, where: str = "", order: str = "seq", limit: int | None = None,
                 extra: tuple[str, ...] = (), level: str = "owner", **values: Any) -> list[dict[str, Any]]:
         columns = ("body", *_KEPT, *extra)
-        rows = self._select(MEMORIES[kind], owner, columns, where=where, order=order, limit=limit, level=level,
+        rows = self.select(MEMORIES[kind], owner, columns, where=where, order=order, limit=limit, level=level,
                             **values)
         return [{**json.loads(row[0]), **dict(zip(extra, row[6:], strict=True)), **_kept(row[1:6])} for row in rows]
 
@@ -329,7 +336,7 @@ class Reads:
     def explanation(self, scope: Scope, build_id: str | None) -> str | None:
         """Return a build's explanation as JSON, the run's last one without an id."""
         where = "explanation <> ''" if build_id is None else "explanation <> '' AND build_id={build_id}"
-        rows = self._select(BUILDS, scope, ("explanation",), level="run", order=NEWEST_BUILD, limit=1, where=where,
+        rows = self.select(BUILDS, scope, ("explanation",), level="run", order=NEWEST_BUILD, limit=1, where=where,
                             build_id=build_id)
         return unpack(rows[0][0]) if rows else None
 

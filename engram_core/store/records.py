@@ -13,7 +13,7 @@ from heapq import merge
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core.store import statements as sql
-from engram_core.store.tables import BUILDS, OWNER, OWNERS, TABLES, Table
+from engram_core.store.tables import BUILDS, OWNER, OWNERS, TABLES, THREADS, Table
 from engram_core.store.transaction import Owner, bound
 from engram_core.values import dump_json
 
@@ -43,7 +43,7 @@ class Sum(NamedTuple):
 def owners(connection: Connection) -> Iterator[Owner]:
     """Hand out the names of everyone who has anything, in order."""
     last: Owner | None = None
-    for owner in merge(_owners(connection, OWNERS), _owners(connection, BUILDS)):  # a build alone is no change
+    for owner in merge(*(_owners(connection, table) for table in (OWNERS, BUILDS, THREADS))):  # no changes but theirs
         if owner != last:
             yield owner
         last = owner

@@ -72,6 +72,19 @@ def add_missing(table: Table, dialect: Dialect) -> str:
                                  sets=f"{kept}={table.name}.{kept}")
 
 
+@lru_cache(maxsize=64)
+def copy_rows(table: Table, dialect: Dialect, column: str) -> str:
+    """Insert copies of an owner's rows whose ``column`` is old with it being new, where the key is free."""
+    names = [one.name for one in table.all_columns()]
+    new = dialect.parameter.format(name="new")
+    taken = " AND ".join(f"o.{one}={new}" if one == column else f"o.{one}={table.name}.{one}"
+                         for one in primary_key(table))
+    return (f"INSERT INTO {table.name} ({', '.join(names)}) "
+            f"SELECT {', '.join(new if one == column else one for one in names)} FROM {table.name} "
+            f"WHERE {_scoped(table, dialect, 'owner')} AND {column}={dialect.parameter.format(name='old')} "
+            f"AND NOT EXISTS (SELECT 1 FROM {table.name} o WHERE {taken})")
+
+
 @lru_cache(maxsize=512)
 def select(table: Table, dialect: Dialect, columns: tuple[str, ...], *, level: str = "owner", where: str = "",
            order: str = "", limit: bool = False, lock: str = "") -> str:
@@ -99,10 +112,12 @@ def delete(table: Table, dialect: Dialect, *, level: str = "owner", where: str =
 
 @lru_cache(maxsize=256)
 def select_many(table: Table, dialect: Dialect, columns: tuple[str, ...], count: int, *, level: str = "owner",
-                by: str = "seq") -> str:
+                by: str = "seq", where: str = "") -> str:
     """Select the rows within a scope whose ``by`` column is one of ``count`` values: parameters p0, p1, p2."""
     marks = ", ".join(dialect.parameter.format(name=f"p{at}") for at in range(count))
-    return f"SELECT {', '.join(columns)} FROM {table.name} WHERE {_scoped(table, dialect, level)} AND {by} IN ({marks})"
+    more = f" AND {_named(where, dialect)}" if where else ""
+    return (f"SELECT {', '.join(columns)} FROM {table.name} WHERE {_scoped(table, dialect, level)}{more} "
+            f"AND {by} IN ({marks})")
 
 
 @lru_cache(maxsize=8)

@@ -5,6 +5,11 @@ it in the index, in ``changes`` and in the reads of a packet. ``body`` is the me
 packet emits for it where that differs, ``tokens`` the counts of that line as "tokenizer:inner:last". A fact's ``past``
 lists what its body was until when, while its status or validity was another; an insight's ``digest`` is that of its
 first body, by which a repeated append is known after the insight has changed.
+
+Checkpoints of graphs are no memories: no revision, no ``changes``. A *space* is a thread and one of its namespaces,
+named by a digest, so that a namespace of any length fits a key. ``type`` and ``data`` are what a serializer made, as
+the client encoded it; nothing here looks inside. A value with ``pieces`` is in as many rows of ``checkpoint_pieces``,
+and its ``data`` is their digest. ``channels`` of a checkpoint says which blob each of its channels has.
 """
 
 from __future__ import annotations
@@ -75,7 +80,27 @@ BUILDS = Table("builds", RUN, ("build_id",), (
     Column("build_id", "key"), Column("packet", "json"), Column("explanation", "json"), Column("at", "ms")),
     indexes=((*RUN, "at"),))
 
-TABLES = (META, OWNERS, CHANGES, EVENTS, FACTS, EPISODES, PROCEDURES, INSIGHTS, WORKING_STATES, SHORT_TERMS, BUILDS)
+_VALUE = (Column("type", "key"), Column("data", "text"), Column("pieces", "int"))
+THREADS = Table("threads", OWNER, ("space",), (
+    Column("space", "key"), Column("thread_id", "key"), Column("ns", "text"), Column("updated_at", "ms")),
+    indexes=((*OWNER, "thread_id"),))
+CHECKPOINTS = Table("checkpoints", OWNER, ("space", "checkpoint_id"), (
+    Column("space", "key"), Column("checkpoint_id", "key"), Column("parent_id", "key", null=True),
+    Column("run_id", "key"), Column("channels", "json"), Column("metadata", "json"), *_VALUE),
+    indexes=((*OWNER, "run_id"),))
+CHANNEL_BLOBS = Table("channel_blobs", OWNER, ("space", "blob_id"), (
+    Column("space", "key"), Column("blob_id", "key"), *_VALUE))
+CHECKPOINT_WRITES = Table("checkpoint_writes", OWNER, ("space", "checkpoint_id", "task_id", "idx"), (
+    Column("space", "key"), Column("checkpoint_id", "key"), Column("task_id", "key"), Column("idx", "int"),
+    Column("task_path", "text"), Column("channel", "text"), *_VALUE))
+CHECKPOINT_PIECES = Table("checkpoint_pieces", OWNER, ("space", "digest", "piece"), (
+    Column("space", "key"), Column("digest", "key"), Column("piece", "int"), Column("data", "text"),
+    Column("at", "ms")))
+
+FIRST_TABLES = (META, OWNERS, CHANGES, EVENTS, FACTS, EPISODES, PROCEDURES, INSIGHTS, WORKING_STATES, SHORT_TERMS,
+                BUILDS)
+CHECKPOINT_TABLES = (THREADS, CHECKPOINTS, CHANNEL_BLOBS, CHECKPOINT_WRITES, CHECKPOINT_PIECES)
+TABLES = (*FIRST_TABLES, *CHECKPOINT_TABLES)
 
 MEMORIES: dict[str, Table] = {"event": EVENTS, "fact": FACTS, "episode": EPISODES, "procedure": PROCEDURES,
                               "insight": INSIGHTS}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from engram_core.errors import EngramError
 from engram_core.scope import SCOPE_FIELDS, Scope
 from engram_core.store import statements as sql
-from engram_core.store.tables import BUILDS, CHANGES, MEMORIES, OWNERS, Table
+from engram_core.store.tables import BUILDS, CHANGES, CHECKPOINT_TABLES, MEMORIES, OWNERS, THREADS, Table
 
 if TYPE_CHECKING:
     from engram_core.store.connection import Connection
@@ -27,7 +27,7 @@ def bound(scope: Scope | Owner, **values: Any) -> dict[str, Any]:
     return {**dict(zip(SCOPE_FIELDS, scope, strict=False)), **values}
 
 
-_UNREVISED = (CHANGES, BUILDS)
+_UNREVISED = (CHANGES, BUILDS, *CHECKPOINT_TABLES)
 """Tables whose rows may be read without keeping the owner from being changed: by themselves they decide nothing."""
 
 
@@ -113,6 +113,20 @@ class Transaction:
         """Add one whole row or replace the one with its key."""
         self._connection.defer(sql.upsert(table, self._dialect), bound(scope, **values))
 
+    def add_missing(self, table: Table, scope: Scope | Owner, values: Mapping[str, Any]) -> None:
+        """Add one whole row, or leave the one with its key as it is."""
+        self._connection.defer(sql.add_missing(table, self._dialect), bound(scope, **values))
+
+    def copy_rows(self, table: Table, scope: Scope | Owner, column: str, old: str, new: str) -> None:
+        """Copy the scope's rows with one value of a key's column to those with another, where they are not yet."""
+        self._connection.defer(sql.copy_rows(table, self._dialect, column), bound(scope, old=old, new=new))
+
+    def lock(self, table: Table, scope: Scope | Owner, *, where: str, **values: Any) -> None:
+        """Keep others from changing rows of the scope before the commit."""
+        if self._dialect.exclusive:
+            text = sql.select(table, self._dialect, ("1",), where=where, lock=self._dialect.exclusive)
+            self._connection.execute(text, bound(scope, **values))
+
     def update(self, table: Table, scope: Scope | Owner, new: Mapping[str, Any], *, where: str, level: str = "owner",
                **values: Any) -> int:
         """Change columns of the scope's rows that meet the condition; return how many."""
@@ -127,8 +141,9 @@ class Transaction:
 
     def owners(self, after: Owner, limit: int) -> list[Owner]:
         """Return the next owners there are, for upkeep."""
-        text = sql.owners(OWNERS, self._dialect)
-        return [(row[0], row[1], row[2]) for row in self._connection.execute(text, bound(after, limit=limit))]
+        found = {(row[0], row[1], row[2]) for table in (OWNERS, THREADS)
+                 for row in self._connection.execute(sql.owners(table, self._dialect), bound(after, limit=limit))}
+        return sorted(found)[:limit]
 
     def add_memory(self, kind: str, scope: Scope | Owner, columns: Mapping[str, Any], *, id_: str, body: str,
                    tokens: str | None, pinned: bool = False) -> int:

@@ -16,13 +16,13 @@ import pytest
 
 import engram
 from engram import BadInput, ConfigError, Conflict, DeadlineExceeded, EngramError, Memory, NoDaemon
-from engram_core.protocol.messages import OPERATIONS
+from engram_core.protocol.messages import ADAPTED, OPERATIONS
 from tests.daemon_fixture import SCOPE, Home
 
 
 def test_every_operation_has_a_method_of_its_name() -> None:
     own = {name for name, _ in inspect.getmembers(Memory, inspect.isfunction) if not name.startswith("_")}
-    assert own - {"request", "stream", "close", "session"} == set(OPERATIONS)
+    assert own - {"request", "stream", "close", "session"} == set(OPERATIONS) - ADAPTED
     assert all(getattr(Memory, name).__doc__ for name in own)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from engram import AsyncMemory, Memory
 from engram_core.daemon.handlers import Engine
-from engram_core.protocol.messages import OPERATIONS
+from engram_core.protocol.messages import ADAPTED, OPERATIONS
 from tests.contract.calls import ASK, CALLS, EPISODE, INSIGHT, OTHER, PROCEDURE, SCOPE, event
 from tests.contract.transports import NOW, TRANSPORTS, Awaited, opened, outcome
 from tests.daemon_fixture import Home
@@ -48,7 +48,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_calls_reach_every_operation() -> None:
-    assert {method for method, _, _ in CALLS} == set(OPERATIONS) - NOT_MEMORIES == set(GOOD)
+    assert {method for method, _, _ in CALLS} == set(OPERATIONS) - NOT_MEMORIES - ADAPTED == set(GOOD)
 
 
 def run(memory: Any) -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engram_core.errors import EngramError
-from engram_core.protocol.messages import READS, WRITES
+from engram_core.protocol.messages import OPERATIONS, READS, WRITES
 from engram_core.scope import SCOPE_FIELDS
 from engram_core.store.tables import TABLES
 from tests.engine.conftest import Asked
@@ -21,6 +21,7 @@ from tests.servers import SERVERS
 IDS = st.just("a") | st.sampled_from(["A", "á", "a ", "b", "%", "_", "a' OR '1'='1", "ab"])
 SCOPES = st.tuples(*[IDS] * len(SCOPE_FIELDS)).map(lambda ids: dict(zip(SCOPE_FIELDS, ids, strict=True)))
 Scope = dict[str, str]
+THREAD = {"thread_id": "t1", "ns": ""}
 RUN_TABLES = ("events", "insights", "working_states", "builds")
 READ_BY = {"run": SCOPE_FIELDS, "session": SCOPE_FIELDS[:4], "owner": SCOPE_FIELDS[:3]}
 
@@ -42,6 +43,11 @@ def fill(memory: Asked, scope: Scope) -> None:
         ("patch_working_state", {"patch": {"goal": word}}),
         ("update_stm", {"stm_state": {"rolling_summary": word}}),
         ("write_context_build", {"packet": {"meta": {"build_id": "b"}, "text": word}}),
+        *(("put_checkpoint", {**THREAD, "checkpoint_id": f"c{n}", "run_id": f"r{n}", "metadata": "{}",
+                              "body": ["t", word, 0], "versions": {"a": f"{n}"}, "values": {"a": ["t", word, 0]}})
+          for n in range(2)),
+        ("put_checkpoint_writes", {**THREAD, "checkpoint_id": "c1", "writes": [["k", 0, "", "a", "t", word, 0]]}),
+        ("put_checkpoint_piece", {**THREAD, "digest": "d", "piece": 0, "data": word}),
     ]
     outcomes = memory.engine.write([(method, params if method == "append_event" else {"scope": scope, **params})
                                     for method, params in calls])
@@ -80,13 +86,20 @@ CHANGES: dict[str, Callable[[Scope], list[tuple[str, dict[str, Any]]]]] = {
     "state": lambda s: [("patch_working_state", {"patch": {"goal": "other"}, "merge_slots": {"a": 1}}),
                         ("update_stm", {"stm_state": {}})],
     "builds": lambda s: [("write_context_build", {"packet": {"meta": {"build_id": name}}}) for name in ("b", "c", "d")],
+    "checkpoints": lambda s: [("copy_checkpoints", {"source": "t1", "target": "t2"}),
+                              ("prune_checkpoints", {"thread_ids": ["t2"]}),
+                              ("delete_checkpoints", {"run_ids": ["r0"]}),
+                              ("delete_checkpoints", {"thread_ids": ["t1"]}),
+                              ("put_checkpoint_writes", {**THREAD, "checkpoint_id": "c1", "replace": True,
+                                                         "writes": [["k", -1, "", "a", "t", "new", 0]]})],
     "events": lambda s: [("append_event", {"event": {"scope": s, "event_id": "e2", "payload": 1}})],
 }
 
 
 def test_every_writing_operation_is_tried() -> None:
     tried = {method for make in CHANGES.values() for method, _ in make({})}
-    assert tried | {"append_events", "append_episode", "append_insight"} == set(WRITES)
+    filled = {"append_events", "append_episode", "append_insight", "put_checkpoint", "put_checkpoint_piece"}
+    assert tried | filled == set(WRITES)
 
 
 SEVERAL = st.lists(SCOPES, min_size=2, max_size=6, unique_by=lambda one: tuple(one.values()))
@@ -156,6 +169,9 @@ def _read(make: Callable[..., Asked], scopes: list[Scope]) -> None:
             _only(text, scope, scopes, level, needed=level == "run")
         for level in ("session", "owner"):
             _only(json.dumps(memory.read("list_events", scope=scope, level=level)), scope, scopes, level)
+        for method, params in (("get_checkpoint", THREAD), ("list_checkpoints", {}),
+                               ("get_checkpoint_pieces", {**THREAD, "digest": "d"})):
+            _only(json.dumps(memory.read(method, scope=scope, **params)), scope, scopes, "owner")
         _only(json.dumps(memory.read("search", scope=scope, query=" ".join(map(mark, scopes)))), scope, scopes, "owner")
         for purpose in ("planner", "responder", "tool"):
             packet = memory.packet(" ".join(map(mark, scopes)), scope=scope, purpose=purpose)
@@ -176,7 +192,8 @@ def test_every_reading_operation_needs_a_scope(memory: Asked) -> None:
     for method in READS:
         for scope in (None, {}, {"tenant_id": "t"}, {"tenant_id": "t", "user_id": "", "agent_id": "", "session_id": "",
                                                      "run_id": ""}):
-            asked: dict[str, Any] = {"scope": scope, **({"query": "x"} if method == "search" else {})}
+            needed = [name for name in OPERATIONS[method].required if name != "scope"]
+            asked: dict[str, Any] = {"scope": scope, **dict.fromkeys(needed, "x")}
             if method == "build_memory_packet":
                 asked = {"request": {"scope": scope, "query": "x"}}
             with pytest.raises(EngramError, match="scope"):

@@ -18,7 +18,8 @@ from tests.daemon_fixture import RUN_COMMAND, SCOPE, Home
 from tests.faults.world import Log, Writers, wait_until
 
 TABLES = ("owners", "changes", "events", "facts", "episodes", "procedures", "insights", "working_states",
-          "short_terms", "builds")
+          "short_terms", "builds", "threads", "checkpoints", "channel_blobs", "checkpoint_writes",
+          "checkpoint_pieces")
 
 
 def filled(home: Home) -> None:
@@ -36,6 +37,12 @@ def filled(home: Home) -> None:
             memory.patch_working_state(scope, {"goal": "settle"})
             memory.update_stm(scope, {"rolling_summary": "about moving"})
             memory.build_memory_packet({"scope": scope, "query": "where does Ada live"})
+            space = {"scope": scope, "thread_id": "t1", "ns": ""}
+            memory.request("put_checkpoint_piece", {**space, "digest": "d", "piece": 0, "data": "rQUJD"})
+            thread = {**space, "checkpoint_id": "c1"}
+            memory.request("put_checkpoint", {**thread, "metadata": "{}", "body": ["msgpack", "rAA==", 0],
+                                              "versions": {"a": "1"}, "values": {"a": ["bytes", "d", 1]}})
+            memory.request("put_checkpoint_writes", {**thread, "writes": [["k1", 0, "", "a", "null", "r", 0]]})
         assert wait_until(lambda: len(memory.list_context_builds({**SCOPE, "user_id": "bob"})) == 1)
     home.process.terminate()  # type: ignore[union-attr]
     home.process.wait()  # type: ignore[union-attr]

@@ -14,7 +14,9 @@ import pytest
 from engram_core import dsn
 from engram_core.errors import AccessDenied, ConfigError, EngramError, StoreCorrupt, StoreError, Unavailable
 from engram_core.store.connection import Options
+from engram_core.store.migrations import VERSION
 from engram_core.store.store import Store, open_database
+from engram_core.store.tables import TABLES
 from tests.daemon_fixture import RUN_COMMAND, Home
 from tests.proxy import Proxy
 from tests.servers import SERVERS, Databases, databases, drop, free_port, need, need_private, statement
@@ -97,8 +99,7 @@ def test_a_wrong_character_set(made: Databases) -> None:
 
 def test_a_database_of_another_program(made: Databases) -> None:
     url = made.fresh()
-    for table in ("changes", "events", "facts", "episodes", "procedures", "insights", "builds", "owners", "meta",
-                  "working_states", "short_terms"):
+    for table in [table.name for table in TABLES]:
         statement(url, f"DROP TABLE IF EXISTS {table}")
     statement(url, "CREATE TABLE customers (id INT PRIMARY KEY)")
     with pytest.raises(StoreCorrupt, match="belongs to another program: it has the tables customers"):
@@ -118,8 +119,7 @@ def test_a_newer_schema_is_refused(made: Databases) -> None:
 
 def test_many_first_starts_at_once(made: Databases) -> None:
     url = made.fresh()
-    for table in ("changes", "events", "facts", "episodes", "procedures", "insights", "builds", "owners", "meta",
-                  "working_states", "short_terms"):
+    for table in [table.name for table in TABLES]:
         statement(url, f"DROP TABLE IF EXISTS {table}")
     program = f"from engram_core.store.store import Store; Store({url!r}, busy_ms=20000).close()"
     started = [subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) for _ in range(6)]
@@ -208,7 +208,7 @@ def test_a_daemon_on_a_server(home: Home, made: Databases) -> None:
     assert "hello server" in run(home, "packet", "--query", "hello").stdout
     assert "another daemon serves" in run(home, "daemon", "run").stderr
     doctor = run(home, "doctor")
-    assert "schema 1" in doctor.stdout, doctor.stdout + doctor.stderr
+    assert f"schema {VERSION}" in doctor.stdout, doctor.stdout + doctor.stderr
     backup = run(home, "backup", str(home.path / "b.db"))
     assert backup.returncode == 65 and "engram store copy" in backup.stderr
     assert run(home, "daemon", "stop").returncode == 0

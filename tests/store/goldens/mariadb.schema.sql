@@ -173,3 +173,72 @@ CREATE TABLE IF NOT EXISTS `builds` (
   KEY `builds_at` (`tenant_id`, `user_id`, `agent_id`, `session_id`, `run_id`, `at`)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
+CREATE TABLE IF NOT EXISTS `threads` (
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `space` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `thread_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `ns` LONGTEXT NOT NULL,
+  `updated_at` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `space`),
+  KEY `threads_thread_id` (`tenant_id`, `user_id`, `agent_id`, `thread_id`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS `checkpoints` (
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `space` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `checkpoint_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `parent_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin,
+  `run_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `channels` LONGTEXT NOT NULL,
+  `metadata` LONGTEXT NOT NULL,
+  `type` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `data` LONGTEXT NOT NULL,
+  `pieces` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `space`, `checkpoint_id`),
+  KEY `checkpoints_run_id` (`tenant_id`, `user_id`, `agent_id`, `run_id`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS `channel_blobs` (
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `space` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `blob_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `type` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `data` LONGTEXT NOT NULL,
+  `pieces` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `space`, `blob_id`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS `checkpoint_writes` (
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `space` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `checkpoint_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `task_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `idx` BIGINT NOT NULL,
+  `task_path` LONGTEXT NOT NULL,
+  `channel` LONGTEXT NOT NULL,
+  `type` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `data` LONGTEXT NOT NULL,
+  `pieces` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `space`, `checkpoint_id`, `task_id`, `idx`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+
+CREATE TABLE IF NOT EXISTS `checkpoint_pieces` (
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `space` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `digest` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `piece` BIGINT NOT NULL,
+  `data` LONGTEXT NOT NULL,
+  `at` BIGINT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `space`, `digest`, `piece`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+

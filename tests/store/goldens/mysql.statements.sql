@@ -109,5 +109,40 @@ SELECT build_id, packet FROM builds WHERE tenant_id=%(tenant_id)s AND user_id=%(
 UPDATE builds SET build_id=%(new_build_id)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND session_id=%(session_id)s AND run_id=%(run_id)s AND (a=%(a)s OR 1=1);
 DELETE FROM builds WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND session_id=%(session_id)s AND run_id=%(run_id)s AND (1=1);
 
+-- threads
+INSERT INTO threads (tenant_id, user_id, agent_id, space, thread_id, ns, updated_at) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(space)s, %(thread_id)s, %(ns)s, %(updated_at)s);
+INSERT INTO threads (tenant_id, user_id, agent_id, space, thread_id, ns, updated_at) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(space)s, %(thread_id)s, %(ns)s, %(updated_at)s) AS new ON DUPLICATE KEY UPDATE thread_id=new.thread_id, ns=new.ns, updated_at=new.updated_at;
+SELECT space, thread_id FROM threads WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR b=%(b)s) ORDER BY space LIMIT %(limit)s;
+UPDATE threads SET space=%(new_space)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
+DELETE FROM threads WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
+
+-- checkpoints
+INSERT INTO checkpoints (tenant_id, user_id, agent_id, space, checkpoint_id, parent_id, run_id, channels, metadata, type, data, pieces) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(space)s, %(checkpoint_id)s, %(parent_id)s, %(run_id)s, %(channels)s, %(metadata)s, %(type)s, %(data)s, %(pieces)s);
+INSERT INTO checkpoints (tenant_id, user_id, agent_id, space, checkpoint_id, parent_id, run_id, channels, metadata, type, data, pieces) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(space)s, %(checkpoint_id)s, %(parent_id)s, %(run_id)s, %(channels)s, %(metadata)s, %(type)s, %(data)s, %(pieces)s) AS new ON DUPLICATE KEY UPDATE parent_id=new.parent_id, run_id=new.run_id, channels=new.channels, metadata=new.metadata, type=new.type, data=new.data, pieces=new.pieces;
+SELECT space, checkpoint_id FROM checkpoints WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR b=%(b)s) ORDER BY space LIMIT %(limit)s;
+UPDATE checkpoints SET space=%(new_space)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
+DELETE FROM checkpoints WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
+
+-- channel_blobs
+INSERT INTO channel_blobs (tenant_id, user_id, agent_id, space, blob_id, type, data, pieces) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(space)s, %(blob_id)s, %(type)s, %(data)s, %(pieces)s);
+INSERT INTO channel_blobs (tenant_id, user_id, agent_id, space, blob_id, type, data, pieces) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(space)s, %(blob_id)s, %(type)s, %(data)s, %(pieces)s) AS new ON DUPLICATE KEY UPDATE type=new.type, data=new.data, pieces=new.pieces;
+SELECT space, blob_id FROM channel_blobs WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR b=%(b)s) ORDER BY space LIMIT %(limit)s;
+UPDATE channel_blobs SET space=%(new_space)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
+DELETE FROM channel_blobs WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
+
+-- checkpoint_writes
+INSERT INTO checkpoint_writes (tenant_id, user_id, agent_id, space, checkpoint_id, task_id, idx, task_path, channel, type, data, pieces) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(space)s, %(checkpoint_id)s, %(task_id)s, %(idx)s, %(task_path)s, %(channel)s, %(type)s, %(data)s, %(pieces)s);
+INSERT INTO checkpoint_writes (tenant_id, user_id, agent_id, space, checkpoint_id, task_id, idx, task_path, channel, type, data, pieces) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(space)s, %(checkpoint_id)s, %(task_id)s, %(idx)s, %(task_path)s, %(channel)s, %(type)s, %(data)s, %(pieces)s) AS new ON DUPLICATE KEY UPDATE task_path=new.task_path, channel=new.channel, type=new.type, data=new.data, pieces=new.pieces;
+SELECT space, checkpoint_id FROM checkpoint_writes WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR b=%(b)s) ORDER BY space LIMIT %(limit)s;
+UPDATE checkpoint_writes SET space=%(new_space)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
+DELETE FROM checkpoint_writes WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
+
+-- checkpoint_pieces
+INSERT INTO checkpoint_pieces (tenant_id, user_id, agent_id, space, digest, piece, data, at) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(space)s, %(digest)s, %(piece)s, %(data)s, %(at)s);
+INSERT INTO checkpoint_pieces (tenant_id, user_id, agent_id, space, digest, piece, data, at) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(space)s, %(digest)s, %(piece)s, %(data)s, %(at)s) AS new ON DUPLICATE KEY UPDATE data=new.data, at=new.at;
+SELECT space, digest FROM checkpoint_pieces WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR b=%(b)s) ORDER BY space LIMIT %(limit)s;
+UPDATE checkpoint_pieces SET space=%(new_space)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
+DELETE FROM checkpoint_pieces WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
+
 -- all owners
 SELECT tenant_id, user_id, agent_id FROM owners WHERE (tenant_id > %(tenant_id)s) OR (tenant_id=%(tenant_id)s AND user_id > %(user_id)s) OR (tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id > %(agent_id)s) ORDER BY tenant_id, user_id, agent_id LIMIT %(limit)s;

@@ -181,3 +181,74 @@ CREATE TABLE IF NOT EXISTS "builds" (
 
 CREATE INDEX IF NOT EXISTS "builds_at" ON "builds" ("tenant_id", "user_id", "agent_id", "session_id", "run_id", "at");
 
+CREATE TABLE IF NOT EXISTS "threads" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "space" TEXT COLLATE "C" NOT NULL,
+  "thread_id" TEXT COLLATE "C" NOT NULL,
+  "ns" TEXT NOT NULL,
+  "updated_at" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "space")
+);
+
+CREATE INDEX IF NOT EXISTS "threads_thread_id" ON "threads" ("tenant_id", "user_id", "agent_id", "thread_id");
+
+CREATE TABLE IF NOT EXISTS "checkpoints" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "space" TEXT COLLATE "C" NOT NULL,
+  "checkpoint_id" TEXT COLLATE "C" NOT NULL,
+  "parent_id" TEXT COLLATE "C",
+  "run_id" TEXT COLLATE "C" NOT NULL,
+  "channels" TEXT NOT NULL,
+  "metadata" TEXT NOT NULL,
+  "type" TEXT COLLATE "C" NOT NULL,
+  "data" TEXT NOT NULL,
+  "pieces" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "space", "checkpoint_id")
+);
+
+CREATE INDEX IF NOT EXISTS "checkpoints_run_id" ON "checkpoints" ("tenant_id", "user_id", "agent_id", "run_id");
+
+CREATE TABLE IF NOT EXISTS "channel_blobs" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "space" TEXT COLLATE "C" NOT NULL,
+  "blob_id" TEXT COLLATE "C" NOT NULL,
+  "type" TEXT COLLATE "C" NOT NULL,
+  "data" TEXT NOT NULL,
+  "pieces" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "space", "blob_id")
+);
+
+CREATE TABLE IF NOT EXISTS "checkpoint_writes" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "space" TEXT COLLATE "C" NOT NULL,
+  "checkpoint_id" TEXT COLLATE "C" NOT NULL,
+  "task_id" TEXT COLLATE "C" NOT NULL,
+  "idx" BIGINT NOT NULL,
+  "task_path" TEXT NOT NULL,
+  "channel" TEXT NOT NULL,
+  "type" TEXT COLLATE "C" NOT NULL,
+  "data" TEXT NOT NULL,
+  "pieces" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "space", "checkpoint_id", "task_id", "idx")
+);
+
+CREATE TABLE IF NOT EXISTS "checkpoint_pieces" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "space" TEXT COLLATE "C" NOT NULL,
+  "digest" TEXT COLLATE "C" NOT NULL,
+  "piece" BIGINT NOT NULL,
+  "data" TEXT NOT NULL,
+  "at" BIGINT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "space", "digest", "piece")
+);
+

@@ -181,3 +181,74 @@ CREATE TABLE IF NOT EXISTS "builds" (
 
 CREATE INDEX IF NOT EXISTS "builds_at" ON "builds" ("tenant_id", "user_id", "agent_id", "session_id", "run_id", "at");
 
+CREATE TABLE IF NOT EXISTS "threads" (
+  "tenant_id" TEXT NOT NULL,
+  "user_id" TEXT NOT NULL,
+  "agent_id" TEXT NOT NULL,
+  "space" TEXT NOT NULL,
+  "thread_id" TEXT NOT NULL,
+  "ns" TEXT NOT NULL,
+  "updated_at" INTEGER NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "space")
+) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS "threads_thread_id" ON "threads" ("tenant_id", "user_id", "agent_id", "thread_id");
+
+CREATE TABLE IF NOT EXISTS "checkpoints" (
+  "tenant_id" TEXT NOT NULL,
+  "user_id" TEXT NOT NULL,
+  "agent_id" TEXT NOT NULL,
+  "space" TEXT NOT NULL,
+  "checkpoint_id" TEXT NOT NULL,
+  "parent_id" TEXT,
+  "run_id" TEXT NOT NULL,
+  "channels" TEXT NOT NULL,
+  "metadata" TEXT NOT NULL,
+  "type" TEXT NOT NULL,
+  "data" TEXT NOT NULL,
+  "pieces" INTEGER NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "space", "checkpoint_id")
+) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS "checkpoints_run_id" ON "checkpoints" ("tenant_id", "user_id", "agent_id", "run_id");
+
+CREATE TABLE IF NOT EXISTS "channel_blobs" (
+  "tenant_id" TEXT NOT NULL,
+  "user_id" TEXT NOT NULL,
+  "agent_id" TEXT NOT NULL,
+  "space" TEXT NOT NULL,
+  "blob_id" TEXT NOT NULL,
+  "type" TEXT NOT NULL,
+  "data" TEXT NOT NULL,
+  "pieces" INTEGER NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "space", "blob_id")
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS "checkpoint_writes" (
+  "tenant_id" TEXT NOT NULL,
+  "user_id" TEXT NOT NULL,
+  "agent_id" TEXT NOT NULL,
+  "space" TEXT NOT NULL,
+  "checkpoint_id" TEXT NOT NULL,
+  "task_id" TEXT NOT NULL,
+  "idx" INTEGER NOT NULL,
+  "task_path" TEXT NOT NULL,
+  "channel" TEXT NOT NULL,
+  "type" TEXT NOT NULL,
+  "data" TEXT NOT NULL,
+  "pieces" INTEGER NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "space", "checkpoint_id", "task_id", "idx")
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS "checkpoint_pieces" (
+  "tenant_id" TEXT NOT NULL,
+  "user_id" TEXT NOT NULL,
+  "agent_id" TEXT NOT NULL,
+  "space" TEXT NOT NULL,
+  "digest" TEXT NOT NULL,
+  "piece" INTEGER NOT NULL,
+  "data" TEXT NOT NULL,
+  "at" INTEGER NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "space", "digest", "piece")
+) WITHOUT ROWID;
+

@@ -109,5 +109,40 @@ SELECT build_id, packet FROM builds WHERE tenant_id=:tenant_id AND user_id=:user
 UPDATE builds SET build_id=:new_build_id WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND session_id=:session_id AND run_id=:run_id AND (a=:a OR 1=1);
 DELETE FROM builds WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND session_id=:session_id AND run_id=:run_id AND (1=1);
 
+-- threads
+INSERT INTO threads (tenant_id, user_id, agent_id, space, thread_id, ns, updated_at) VALUES (:tenant_id, :user_id, :agent_id, :space, :thread_id, :ns, :updated_at);
+INSERT INTO threads (tenant_id, user_id, agent_id, space, thread_id, ns, updated_at) VALUES (:tenant_id, :user_id, :agent_id, :space, :thread_id, :ns, :updated_at) ON CONFLICT (tenant_id, user_id, agent_id, space) DO UPDATE SET thread_id=excluded.thread_id, ns=excluded.ns, updated_at=excluded.updated_at;
+SELECT space, thread_id FROM threads WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR b=:b) ORDER BY space LIMIT :limit;
+UPDATE threads SET space=:new_space WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
+DELETE FROM threads WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
+
+-- checkpoints
+INSERT INTO checkpoints (tenant_id, user_id, agent_id, space, checkpoint_id, parent_id, run_id, channels, metadata, type, data, pieces) VALUES (:tenant_id, :user_id, :agent_id, :space, :checkpoint_id, :parent_id, :run_id, :channels, :metadata, :type, :data, :pieces);
+INSERT INTO checkpoints (tenant_id, user_id, agent_id, space, checkpoint_id, parent_id, run_id, channels, metadata, type, data, pieces) VALUES (:tenant_id, :user_id, :agent_id, :space, :checkpoint_id, :parent_id, :run_id, :channels, :metadata, :type, :data, :pieces) ON CONFLICT (tenant_id, user_id, agent_id, space, checkpoint_id) DO UPDATE SET parent_id=excluded.parent_id, run_id=excluded.run_id, channels=excluded.channels, metadata=excluded.metadata, type=excluded.type, data=excluded.data, pieces=excluded.pieces;
+SELECT space, checkpoint_id FROM checkpoints WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR b=:b) ORDER BY space LIMIT :limit;
+UPDATE checkpoints SET space=:new_space WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
+DELETE FROM checkpoints WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
+
+-- channel_blobs
+INSERT INTO channel_blobs (tenant_id, user_id, agent_id, space, blob_id, type, data, pieces) VALUES (:tenant_id, :user_id, :agent_id, :space, :blob_id, :type, :data, :pieces);
+INSERT INTO channel_blobs (tenant_id, user_id, agent_id, space, blob_id, type, data, pieces) VALUES (:tenant_id, :user_id, :agent_id, :space, :blob_id, :type, :data, :pieces) ON CONFLICT (tenant_id, user_id, agent_id, space, blob_id) DO UPDATE SET type=excluded.type, data=excluded.data, pieces=excluded.pieces;
+SELECT space, blob_id FROM channel_blobs WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR b=:b) ORDER BY space LIMIT :limit;
+UPDATE channel_blobs SET space=:new_space WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
+DELETE FROM channel_blobs WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
+
+-- checkpoint_writes
+INSERT INTO checkpoint_writes (tenant_id, user_id, agent_id, space, checkpoint_id, task_id, idx, task_path, channel, type, data, pieces) VALUES (:tenant_id, :user_id, :agent_id, :space, :checkpoint_id, :task_id, :idx, :task_path, :channel, :type, :data, :pieces);
+INSERT INTO checkpoint_writes (tenant_id, user_id, agent_id, space, checkpoint_id, task_id, idx, task_path, channel, type, data, pieces) VALUES (:tenant_id, :user_id, :agent_id, :space, :checkpoint_id, :task_id, :idx, :task_path, :channel, :type, :data, :pieces) ON CONFLICT (tenant_id, user_id, agent_id, space, checkpoint_id, task_id, idx) DO UPDATE SET task_path=excluded.task_path, channel=excluded.channel, type=excluded.type, data=excluded.data, pieces=excluded.pieces;
+SELECT space, checkpoint_id FROM checkpoint_writes WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR b=:b) ORDER BY space LIMIT :limit;
+UPDATE checkpoint_writes SET space=:new_space WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
+DELETE FROM checkpoint_writes WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
+
+-- checkpoint_pieces
+INSERT INTO checkpoint_pieces (tenant_id, user_id, agent_id, space, digest, piece, data, at) VALUES (:tenant_id, :user_id, :agent_id, :space, :digest, :piece, :data, :at);
+INSERT INTO checkpoint_pieces (tenant_id, user_id, agent_id, space, digest, piece, data, at) VALUES (:tenant_id, :user_id, :agent_id, :space, :digest, :piece, :data, :at) ON CONFLICT (tenant_id, user_id, agent_id, space, digest, piece) DO UPDATE SET data=excluded.data, at=excluded.at;
+SELECT space, digest FROM checkpoint_pieces WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR b=:b) ORDER BY space LIMIT :limit;
+UPDATE checkpoint_pieces SET space=:new_space WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
+DELETE FROM checkpoint_pieces WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
+
 -- all owners
 SELECT tenant_id, user_id, agent_id FROM owners WHERE (tenant_id > :tenant_id) OR (tenant_id=:tenant_id AND user_id > :user_id) OR (tenant_id=:tenant_id AND user_id=:user_id AND agent_id > :agent_id) ORDER BY tenant_id, user_id, agent_id LIMIT :limit;

@@ -1,0 +1,18 @@
+"""Engram for LangGraph: the checkpoints of graphs. Needs ``pip install 'engram[langgraph]'``.
+
+``EngramSaver`` is a checkpointer: ``builder.compile(checkpointer=EngramSaver("graphs.db"))``.
+"""
+
+from __future__ import annotations
+
+try:
+    import langgraph.checkpoint.base  # noqa: F401 - to say what is missing
+except ImportError as error:
+    from engram_core.errors import ConfigError
+
+    raise ConfigError(f"LangGraph is not installed: {error.name} is missing",
+                      hint="run: pip install 'engram[langgraph]'") from error
+
+from engram.adapters.langgraph.saver import EngramSaver
+
+__all__ = ["EngramSaver"]
