@@ -22,6 +22,12 @@ cdef struct Link:  # neighbours of a turn within its session, -1 for none
     int32_t before
     int32_t after
 
+cdef struct Around:  # the turns a turn shares with: as far as speakers take turns, -1 for none
+    int32_t before
+    int32_t second_before
+    int32_t after
+    int32_t second_after
+
 cdef struct Lengths:  # in words, and in 4-grams
     uint32_t lead
     uint32_t body
@@ -61,13 +67,14 @@ cdef class Documents:
 
     cdef uint16_t* flags
     cdef Link* links
+    cdef Around* around
     cdef int32_t* session
     cdef int32_t* speaker
     cdef int32_t* day
     cdef int32_t* cost
     cdef Lengths* lengths
     cdef Listing* listings
-    cdef Py_ssize_t[8] capacity
+    cdef Py_ssize_t[9] capacity
 
     cdef Session* sessions
     cdef Py_ssize_t session_count
@@ -99,4 +106,5 @@ cdef class Documents:
     cdef int _enter_speaker(self, Py_ssize_t doc, str speaker) except -1
     cdef int _leave_dialogue(self, Py_ssize_t doc) except -1
     cdef int _talk(self, Py_ssize_t doc) except -1
+    cdef void _surround(self, int32_t doc) noexcept
     cdef Py_ssize_t first_interval(self, Py_ssize_t doc) noexcept

@@ -47,6 +47,7 @@ cdef class Documents:
             free(self.listings[i].words)
         free(self.flags)
         free(self.links)
+        free(self.around)
         free(self.session)
         free(self.speaker)
         free(self.day)
@@ -68,6 +69,7 @@ cdef class Documents:
         self._room()
         self.flags[doc] = DIALOGUE if dialogue else 0
         self.links[doc].before = self.links[doc].after = -1
+        self.around[doc] = Around(-1, -1, -1, -1)
         self.session[doc] = self.speaker[doc] = -1
         self.day[doc] = <int32_t>(day + EPOCH) if ts_ms and -10**8 < day < 10**8 else NO_DAY
         self.cost[doc] = cost
@@ -98,6 +100,7 @@ cdef class Documents:
         reserve(<void**>&self.cost, &self.capacity[5], n, sizeof(int32_t))
         reserve(<void**>&self.lengths, &self.capacity[6], n, sizeof(Lengths))
         reserve(<void**>&self.listings, &self.capacity[7], n, sizeof(Listing))
+        reserve(<void**>&self.around, &self.capacity[8], n, sizeof(Around))
         return 0
 
     cdef int _words(self, str text, str caption, Py_ssize_t doc) except -1:
@@ -237,7 +240,9 @@ cdef class Documents:
         session.live += 1
         session.length += <int64_t>lengths.lead + lengths.body + lengths.caption
         self.session_total += <int64_t>lengths.lead + lengths.body + lengths.caption
-        return self._talk(doc)
+        self._talk(doc)
+        self._surround(<int32_t>doc)
+        return 0
 
     cdef int _talk(self, Py_ssize_t doc) except -1:
         cdef int32_t before = self.links[doc].before
@@ -245,6 +250,28 @@ cdef class Documents:
         if before >= 0 and self.speaker[before] != self.speaker[doc]:
             self.flags[doc] |= TALK
         return 0
+
+    cdef void _surround(self, int32_t doc) noexcept:
+        """Tell a turn and the two on either side of it whom they share with now."""
+        cdef const Link* links = self.links
+        cdef Around* around
+        cdef int32_t other
+        cdef int i
+        for i in range(2):
+            if links[doc].before >= 0:
+                doc = links[doc].before
+        for i in range(5):
+            around = &self.around[doc]
+            around.before = links[doc].before if self.flags[doc] & TALK else -1
+            other = around.before
+            around.second_before = links[other].before if other >= 0 and self.flags[other] & TALK else -1
+            other = links[doc].after
+            around.after = other if other >= 0 and self.flags[other] & TALK else -1
+            other = links[other].after if around.after >= 0 else -1
+            around.second_after = other if other >= 0 and self.flags[other] & TALK else -1
+            doc = links[doc].after
+            if doc < 0:
+                return
 
     cdef int remove(self, Py_ssize_t doc) except -1:
         cdef Lexicon lexicon = self.lexicon
@@ -289,8 +316,11 @@ cdef class Documents:
         if link.after >= 0:
             self.links[link.after].before = link.before
             self._talk(link.after)
+            self._surround(link.after)
         else:
             session.last = link.before
+            if link.before >= 0:
+                self._surround(link.before)
         session.live -= 1
         self.live_sessions -= session.live == 0
         session.length -= <int64_t>lengths.lead + lengths.body + lengths.caption
@@ -320,6 +350,6 @@ cdef class Documents:
             self.lexicon.nbytes() + self.listing_bytes
             + self.capacity[0] * 2 + self.capacity[1] * sizeof(Link) + self.capacity[2] * 4 + self.capacity[3] * 4
             + self.capacity[4] * 4 + self.capacity[5] * 4 + self.capacity[6] * sizeof(Lengths)
-            + self.capacity[7] * sizeof(Listing) + self.session_capacity * sizeof(Session)
+            + self.capacity[7] * sizeof(Listing) + self.capacity[8] * sizeof(Around) + self.session_capacity * sizeof(Session)
             + self.interval_capacity * sizeof(Interval) + self.buffer_capacity * 4
         )

@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 
 from engram_core.kernel.documents cimport Documents
 from engram_core.kernel.matching cimport Cell, Matching, Scales, Sheet
@@ -8,6 +8,23 @@ from engram_core.kernel.recipe cimport Recipe
 cdef struct Span:  # days
     int32_t first
     int32_t last
+
+cdef struct Weights:  # what the sums over all documents are made with
+    float grams
+    float pairs
+    float feedback
+    float asked  # factor on the turns that are ``halved``
+    float speaker
+    float previous
+    float second_previous
+    float next
+    float second_next
+    float long_turn
+    float long_turn_tokens
+    float session
+    int32_t named  # the speaker, or -1
+    uint16_t halved  # flags
+    uint16_t cues  # flags that change a score
 
 cdef class TextIndex
 
@@ -23,10 +40,10 @@ cdef class Scores:
     cdef size_t block_size
     cdef float* sessions
     cdef Scales scales
+    cdef double[8][256] worths  # of the terms of each byte of a mask, together
     cdef Recipe recipe
     cdef double asked  # factor on an assistant's turn
     cdef bint chat
-    cdef bint everywhere  # so many documents were reached that all are looked at
     cdef Span* spans
     cdef int span_count
     cdef list stems
@@ -38,13 +55,13 @@ cdef class Scores:
 
     cdef int _room(self) except -1
     cdef int _combine(self) except -1
-    cdef Py_ssize_t _bases(self) noexcept
+    cdef void _everywhere(self) noexcept
+    cdef void _where_found(self) noexcept
     cdef void _spread(self) noexcept
-    cdef void _contexts(self) noexcept
-    cdef float _near(self, Py_ssize_t doc) noexcept
+    cdef float _finished(self, Py_ssize_t doc, double score, uint64_t mask, uint16_t found) noexcept
     cdef const Cell* _cell(self, Py_ssize_t doc) noexcept
     cdef void _mentions(self) noexcept
-    cdef void _scores(self) noexcept
+    cdef void _weigh_terms(self) noexcept
     cdef bint _wanted(self, Py_ssize_t doc, int cue) noexcept
     cdef bint _mentioned(self, Py_ssize_t doc) noexcept
     cdef double _time(self, Py_ssize_t doc) noexcept

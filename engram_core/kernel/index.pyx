@@ -21,16 +21,13 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 from engram_core.kernel.documents cimport (
-    ALIVE, ASSISTANT, DIALOGUE, EXTRA, HAS_NUMBER, HAS_TIME, INSTRUCTION, NO_DAY, QUESTION, TALK, Link, Listing,
+    ALIVE, ASSISTANT, DIALOGUE, EXTRA, HAS_NUMBER, HAS_TIME, INSTRUCTION, NO_DAY, QUESTION, Around, Listing,
 )
 from engram_core.kernel.growable cimport NONE
 from engram_core.kernel.matching cimport BESIDE, FEEDBACK, GRAMS, HELD, PAIRS, RELATED, WORDS, Cell, Sheet, held, marked
 from engram_core.kernel.recipe cimport read_recipe
 
 from engram_core.kernel.recipe import RECIPE
-
-cdef extern from *:
-    int lowest_bit "__builtin_ctzll"(uint64_t mask) noexcept nogil
 
 __all__ = ["RECIPE", "Scores", "TextIndex"]
 
@@ -160,6 +157,7 @@ cdef class Scores:
         cdef double factor = 1
         cdef const Recipe* recipe = &self.recipe
         cdef const Cell* cell
+        cdef Weights weights = weights_of(self)
         if not self._known(doc):
             return parts
         flags = self.documents.flags[doc]
@@ -174,7 +172,7 @@ cdef class Scores:
         if 0 <= self.question.speaker == self.documents.speaker[doc]:
             parts["speaker"] = self.base[doc] - sum(parts.values())
         parts["neighbours"] = <double>self.context[doc] - self.base[doc]
-        parts["session"] = session_part(self, doc)
+        parts["session"] = session_part(self.context[doc], self.sessions[self.documents.session[doc]], &weights)
         parts["time"] = recipe.time * self._time(doc)
         parts["mentions"] = recipe.mentions if self._mentioned(doc) else 0.0
         parts["when"] = recipe.when if self._wanted(doc, HAS_TIME) else 0.0
@@ -239,8 +237,8 @@ cdef class Scores:
         cdef size_t column, marks
         self.n = self.documents.n
         self.stems = []
-        column = (self.n + 2) // 2 * 8
-        marks = (self.n + 15) // 8 * 8
+        column = (self.n + 3) // 2 * 8  # each has a place before the first, for a turn there is not
+        marks = (self.n + 23) // 8 * 8
         self.block_size = (self.n + 1) * sizeof(Cell) + 3 * column + marks + (
             self.documents.session_count + 1) * sizeof(float)
         if self.index.spare_size >= self.block_size:
@@ -251,18 +249,21 @@ cdef class Scores:
             self.block = malloc(self.block_size)
         if self.block == NULL:
             raise MemoryError()
-        self.sheet.cells = <Cell*>self.block
-        self.data = <float*>(self.sheet.cells + self.n + 1)
+        self.sheet.cells = <Cell*>self.block + 1
+        memset(self.sheet.cells - 1, 0, sizeof(Cell))
+        self.data = <float*>(self.sheet.cells + self.n)
         self.base = <float*>(<char*>self.data + column)
         self.context = <float*>(<char*>self.base + column)
         self.sheet.marks = <uint8_t*>self.context + column
         memset(self.base, 0, 2 * column + marks)  # both columns and the marks behind them
-        self.sessions = <float*>(self.sheet.marks + marks) + 1
+        self.base, self.context, self.sheet.marks = self.base + 1, self.context + 1, self.sheet.marks + 8
+        self.sessions = <float*>(self.sheet.marks + marks - 8) + 1
         (self.sessions - 1)[0] = 0  # what is no turn belongs to session -1
         return 0
 
     cdef int _combine(self) except -1:
         cdef Documents documents = self.documents
+        cdef Py_ssize_t doc, reached = 0
         cdef int t
         self.asked = self.recipe.assistant_asked if self.question.asks_assistant else self.recipe.assistant
         self.chat = documents.named_turns == 0
@@ -270,127 +271,105 @@ cdef class Scores:
         for t in range(self.question.term_count):
             if self.question.terms[t].stem != NONE:
                 self.empty = False
+        self._weigh_terms()
         # Where many were reached, one pass over all costs less than finding who stands beside them.
-        self.everywhere = 4 * self._bases() > self.n
-        self._contexts()
-        self._scores()
+        for doc in range(self.n):
+            reached += self.sheet.marks[doc] != 0
+        if 4 * reached > self.n:
+            self._everywhere()
+        else:
+            self._where_found()
         if self.span_count:
             self._mentions()
         return 0
 
-    cdef Py_ssize_t _bases(self) noexcept:
-        """Sum up what each reached document has, and return how many were reached."""
+    cdef void _everywhere(self) noexcept:
+        """Score every document as one that may have been reached."""
         cdef Documents documents = self.documents
-        cdef float grams = <float>self.scales.grams, pairs = <float>self.scales.pairs
-        cdef float feedback = self.recipe.feedback, asked = <float>self.asked, base
-        cdef int32_t speaker = self.question.speaker
-        cdef Py_ssize_t doc = marked(&self.sheet, 0, self.n), reached = 0
-        cdef const float* sums
+        cdef const uint16_t* flags = documents.flags
+        cdef const Around* around = documents.around
+        cdef const int32_t* session = documents.session
+        cdef const float* sessions = self.sessions
+        cdef float* base = self.base
+        cdef float* context = self.context
+        cdef float* data = self.data
+        cdef Cell* cells = self.sheet.cells
+        cdef Py_ssize_t doc
+        cdef Weights weights = weights_of(self)
+        cdef float sum
+        for doc in range(self.n):
+            if self.sheet.marks[doc]:
+                base[doc] = base_of(&cells[doc], &weights, flags[doc], documents.speaker[doc])
+            else:
+                cells[doc].mask = 0
+        for doc in range(self.n):
+            sum = base[doc] + near_of(&around[doc], base, &weights, documents.cost[doc])
+            context[doc] = sum
+            data[doc] = 0
+            if flags[doc] & ALIVE:
+                sum += session_part(sum, sessions[session[doc]], &weights)
+                data[doc] = self._finished(
+                    doc, sum, cells[doc].mask | cells[around[doc].before].mask | cells[around[doc].after].mask,
+                    flags[doc] & weights.cues)
+
+    cdef void _where_found(self) noexcept:
+        """Score the documents that were reached and the turns beside them; all others have only what needs no words."""
+        cdef Documents documents = self.documents
+        cdef const uint16_t* flags = documents.flags
+        cdef const uint8_t* marks = self.sheet.marks
+        cdef const int32_t* session = documents.session
+        cdef Py_ssize_t doc = marked(&self.sheet, 0, self.n)
+        cdef Weights weights = weights_of(self)
+        cdef float sum
         while doc < self.n:
-            sums = self.sheet.cells[doc].sums
-            base = sums[WORDS] + sums[RELATED] + grams * sums[GRAMS] + pairs * sums[PAIRS] + feedback * sums[FEEDBACK]
-            if self.chat and documents.flags[doc] & ASSISTANT:
-                base *= asked
-            if speaker >= 0 and documents.speaker[doc] == speaker:
-                base += self.recipe.speaker * min(<float>1, 4 * base)
-            self.base[doc] = base
-            reached += 1
+            self.base[doc] = base_of(&self.sheet.cells[doc], &weights, flags[doc], documents.speaker[doc])
             doc = marked(&self.sheet, doc + 1, self.n)
-        return reached
+        self._spread()
+        for doc in range(self.n):
+            if marks[doc]:
+                sum = self.base[doc] + near_of(&documents.around[doc], self.base, &weights, documents.cost[doc])
+                self.context[doc] = sum
+                sum += session_part(sum, self.sessions[session[doc]], &weights)
+                self.data[doc] = self._finished(doc, sum, mask_around(self, doc), flags[doc] & weights.cues)
+            elif flags[doc] & weights.cues or self.span_count:
+                self.data[doc] = self._finished(doc, session_part(0, self.sessions[session[doc]], &weights), 0,
+                                                flags[doc] & weights.cues)
+            else:
+                self.data[doc] = session_part(0, self.sessions[session[doc]], &weights)
+            if not flags[doc] & ALIVE:
+                self.data[doc] = 0
 
     cdef void _spread(self) noexcept:
         """Mark the turns that receive something from those that hold words of the question."""
-        cdef const uint16_t* flags = self.documents.flags
-        cdef const Link* links = self.documents.links
+        cdef const Around* around = self.documents.around
         cdef const Sheet* sheet = &self.sheet
         cdef Py_ssize_t doc = marked(sheet, 0, self.n)
-        cdef int32_t other
         while doc < self.n:
             if sheet.marks[doc] == HELD:
-                other = links[doc].before
-                if flags[doc] & TALK:
-                    near(sheet, other)
-                    if flags[other] & TALK:
-                        near(sheet, links[other].before)
-                other = links[doc].after
-                if other >= 0 and flags[other] & TALK:
-                    near(sheet, other)
-                    other = links[other].after
-                    if other >= 0 and flags[other] & TALK:
-                        near(sheet, other)
+                near(sheet, around[doc].before)
+                near(sheet, around[doc].second_before)
+                near(sheet, around[doc].after)
+                near(sheet, around[doc].second_after)
             doc = marked(sheet, doc + 1, self.n)
-
-    cdef void _contexts(self) noexcept:
-        """Give every turn its share of the turns around it, as far as speakers take turns."""
-        cdef Py_ssize_t doc
-        if self.everywhere:
-            for doc in range(self.n):
-                self.context[doc] = self.base[doc] + self._near(doc)
-            return
-        self._spread()
-        doc = marked(&self.sheet, 0, self.n)
-        while doc < self.n:
-            self.context[doc] = self.base[doc] + self._near(doc)
-            doc = marked(&self.sheet, doc + 1, self.n)
-
-    cdef inline float _near(self, Py_ssize_t doc) noexcept:
-        cdef const uint16_t* flags = self.documents.flags
-        cdef const Link* link = &self.documents.links[doc]
-        cdef const float* base = self.base
-        cdef int32_t other
-        cdef float near = 0
-        if flags[doc] & TALK:
-            other = link.before
-            near = self.recipe.previous * base[other]
-            if flags[other] & TALK:
-                near += self.recipe.second_previous * base[self.documents.links[other].before]
-        other = link.after
-        if other >= 0 and flags[other] & TALK:
-            near += self.recipe.next * base[other]
-            other = self.documents.links[other].after
-            if other >= 0 and flags[other] & TALK:
-                near += self.recipe.second_next * base[other]
-        if near and self.documents.cost[doc] > self.recipe.long_turn_tokens:
-            near *= self.recipe.long_turn
-        return near
 
     cdef inline const Cell* _cell(self, Py_ssize_t doc) noexcept:
         return &self.sheet.cells[doc] if self.sheet.marks[doc] else &nothing
 
-    cdef void _scores(self) noexcept:
-        cdef const uint16_t* flags = self.documents.flags
-        cdef const int32_t* session = self.documents.session
+    cdef inline float _finished(self, Py_ssize_t doc, double score, uint64_t mask, uint16_t found) noexcept:
+        """Add what a live document has besides context and session.
+
+        ``mask`` are the terms it or a neighbour holds, ``found`` those of its flags that change a score.
+        """
         cdef const Recipe* recipe = &self.recipe
-        cdef Py_ssize_t doc
-        cdef double score
-        cdef uint64_t mask
-        cdef uint16_t cues = QUESTION | INSTRUCTION, found
-        cdef float apart = recipe.session * <float>0.2
-        if self.question.asks_when and not self.span_count:
-            cues |= HAS_TIME
-        if self.question.asks_number:
-            cues |= HAS_NUMBER
-        for doc in range(self.n):
-            found = flags[doc]
-            if not found & ALIVE:
-                self.data[doc] = 0
-                continue
-            found &= cues
-            mask = 0
-            if self.everywhere or self.sheet.marks[doc]:
-                score = self.context[doc] + session_part(self, doc)
-                mask = mask_around(self, doc)
-            else:
-                score = apart * self.sessions[session[doc]]
-            if self.span_count:
-                score += recipe.time * self._time(doc)
-            if found:
-                score += (recipe.when if found & HAS_TIME else 0) + (recipe.number if found & HAS_NUMBER else 0)
-                score -= recipe.question if found & QUESTION else 0
-                score += recipe.instruction * (0.15 + self._cell(doc).sums[WORDS]) if found & INSTRUCTION else 0
-            if mask:
-                score += recipe.coverage * self._coverage(mask)
-            self.data[doc] = <float>score
+        if self.span_count:
+            score += recipe.time * self._time(doc)
+        if found:
+            score += (recipe.when if found & HAS_TIME else 0) + (recipe.number if found & HAS_NUMBER else 0)
+            score -= recipe.question if found & QUESTION else 0
+            score += recipe.instruction * (0.15 + self._cell(doc).sums[WORDS]) if found & INSTRUCTION else 0
+        if mask:
+            score += recipe.coverage * self._coverage(mask)
+        return <float>score
 
     cdef double _time(self, Py_ssize_t doc) noexcept:
         """Return how near the document's day lies to the asked ones: 1 inside, falling to 0."""
@@ -404,14 +383,27 @@ cdef class Scores:
             best = max(best, 1 - gap / (<double>self.recipe.time_days + 1))
         return best
 
-    cdef double _coverage(self, uint64_t mask) noexcept:
+    cdef void _weigh_terms(self) noexcept:
+        """Sum up the worth of every set of terms that a byte of a mask can name."""
+        cdef int byte, rest, terms = self.question.term_count
+        cdef int top = 0
+        for byte in range((terms + 7) // 8):
+            self.worths[byte][0] = 0
+            for rest in range(1, 1 << min(8, terms - 8 * byte)):
+                if rest == 1 << (top + 1) or rest == 1:
+                    top = 0 if rest == 1 else top + 1
+                self.worths[byte][rest] = self.worths[byte][rest ^ 1 << top] + self.question.terms[8 * byte + top].worth
+
+    cdef inline double _coverage(self, uint64_t mask) noexcept:
         """Return the squared share of the question's worth that these terms have."""
-        cdef double found = 0
+        cdef double found = self.worths[0][mask & 255]
+        cdef int byte = 1
         if self.question.ideal <= 0:
             return 0
-        while mask:
-            found += self.question.terms[lowest_bit(mask)].worth
-            mask &= mask - 1
+        while mask >> 8:
+            mask >>= 8
+            found += self.worths[byte][mask & 255]
+            byte += 1
         found /= self.question.ideal
         return found * found
 
@@ -429,24 +421,61 @@ cdef class Scores:
 
 
 cdef inline void near(const Sheet* sheet, Py_ssize_t doc) noexcept:
-    if not sheet.marks[doc]:
+    if doc >= 0 and not sheet.marks[doc]:
         held(sheet, doc)
         sheet.marks[doc] = BESIDE
 
 
-cdef inline float session_part(Scores scores, Py_ssize_t doc) noexcept:
-    cdef float context = scores.context[doc]
-    return scores.recipe.session * scores.sessions[scores.documents.session[doc]] * (
-        <float>0.2 + min(<float>1, 4 * context))
+cdef Weights weights_of(Scores scores) noexcept:
+    """Gather what the sums over all documents multiply by, where no store to a column can be taken to change it."""
+    cdef const Recipe* recipe = &scores.recipe
+    cdef Weights weights
+    weights.grams, weights.pairs, weights.feedback = scores.scales.grams, scores.scales.pairs, recipe.feedback
+    weights.asked, weights.halved = scores.asked, ASSISTANT if scores.chat else 0
+    weights.named, weights.speaker = scores.question.speaker, recipe.speaker
+    weights.previous, weights.second_previous = recipe.previous, recipe.second_previous
+    weights.next, weights.second_next = recipe.next, recipe.second_next
+    weights.long_turn, weights.long_turn_tokens = recipe.long_turn, recipe.long_turn_tokens
+    weights.session = recipe.session
+    weights.cues = QUESTION | INSTRUCTION
+    if scores.question.asks_when and not scores.span_count:
+        weights.cues |= HAS_TIME
+    if scores.question.asks_number:
+        weights.cues |= HAS_NUMBER
+    return weights
+
+
+cdef inline float one_at_most(float value) noexcept:
+    return value if value < 1 else 1
+
+
+cdef inline float base_of(const Cell* cell, const Weights* weights, uint16_t flags, int32_t speaker) noexcept:
+    """Sum up what a reached document has."""
+    cdef const float* sums = cell.sums
+    cdef float base = (
+        sums[WORDS] + sums[RELATED] + weights.grams * sums[GRAMS] + weights.pairs * sums[PAIRS]
+        + weights.feedback * sums[FEEDBACK])
+    if flags & weights.halved:
+        base *= weights.asked
+    if 0 <= weights.named == speaker:
+        base += weights.speaker * one_at_most(4 * base)
+    return base
+
+
+cdef inline float near_of(const Around* around, const float* base, const Weights* weights, int32_t cost) noexcept:
+    """Return a turn's share of the turns around it."""
+    cdef float near = weights.previous * base[around.before]
+    near += weights.second_previous * base[around.second_before]
+    near += weights.next * base[around.after]
+    near += weights.second_next * base[around.second_after]
+    return near * weights.long_turn if cost > weights.long_turn_tokens else near
+
+
+cdef inline float session_part(float context, float session, const Weights* weights) noexcept:
+    return weights.session * session * (<float>0.2 + one_at_most(4 * context))
 
 
 cdef inline uint64_t mask_around(Scores scores, Py_ssize_t doc) noexcept:
     """Return which terms the document or a neighbour holds."""
-    cdef const uint16_t* flags = scores.documents.flags
-    cdef const Link* link = &scores.documents.links[doc]
-    cdef uint64_t mask = scores._cell(doc).mask
-    if flags[doc] & TALK:
-        mask |= scores._cell(link.before).mask
-    if 0 <= link.after < scores.n and flags[link.after] & TALK:
-        mask |= scores._cell(link.after).mask
-    return mask
+    cdef const Around* around = &scores.documents.around[doc]
+    return scores._cell(doc).mask | scores._cell(around.before).mask | scores._cell(around.after).mask

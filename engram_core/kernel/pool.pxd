@@ -39,6 +39,7 @@ cdef class Pool:
 
     cdef Cand* _more(self, Py_ssize_t count) except NULL
     cdef Cand* _item(self, Py_ssize_t number) except NULL
+    cdef void _fetch_ids(self, Py_ssize_t number) noexcept
     cdef str _id(self, Cand* one)
     cdef int _ties(self, Py_ssize_t first) except -1
     cdef int _sort(self) except -1

@@ -16,6 +16,17 @@ import array
 from engram_core.kernel.fit cimport Fit
 from engram_core.kernel.table cimport Doc, Entry, Selection
 
+cdef extern from "Python.h":
+    ctypedef struct PyObject
+    ctypedef struct PyListObject:
+        PyObject** ob_item
+
+cdef extern from *:
+    void fetch "__builtin_prefetch"(const void* place) noexcept nogil
+
+cdef enum:
+    AHEAD = 8  # candidates
+
 DEF FORMS = 4
 DEF POWERS = 512
 PINNED_RANK = 1000000.0
@@ -105,6 +116,18 @@ cdef class Pool:
             raise IndexError(f"there is no candidate {number}")
         return &self.items[number]
 
+    cdef void _fetch_ids(self, Py_ssize_t number) noexcept:
+        """Ask for the ids of the candidates after this one, which lie anywhere in memory, before they are read."""
+        cdef Cand* one
+        if number + 2 * AHEAD < self.n:
+            one = &self.items[number + 2 * AHEAD]
+            if one.doc >= 0:
+                fetch(&(<PyListObject*><PyObject*>self.ids[one.layer]).ob_item[one.doc])
+        if number + AHEAD < self.n:
+            one = &self.items[number + AHEAD]
+            if one.doc >= 0:
+                fetch((<PyListObject*><PyObject*>self.ids[one.layer]).ob_item[one.doc])
+
     cdef str _id(self, Cand* one):
         return <str>(<list>self.ids[one.layer])[one.doc] if one.doc >= 0 else <str>self.own[one.seq]
 
@@ -150,13 +173,13 @@ cdef class Pool:
                 entry = &selection.entries[i]
                 doc = &selection.table.docs[entry.doc]
                 one.score, one.relevance, one.recency, one.cue = entry.score, entry.relevance, entry.recency, entry.cue
-                one.importance, one.layer_value, one.use = doc.importance, selection.layer, entry.use
+                one.importance, one.layer_value, one.use = entry.importance, selection.layer, entry.use
                 one.seq, one.doc = entry.seq, entry.doc
                 one.array = places[doc.variant & 3]
                 one.layer, one.kind, one.section, one.kept = layer, kind, self.sections[one.array], -1
-                one.pinned, one.forms, one.fold, one.whole = doc.pinned, doc.forms, doc.fold, doc.whole
+                one.pinned, one.forms, one.fold, one.whole = entry.pinned, doc.forms, doc.fold, doc.whole
                 one.cost = doc.cost
-                one.rank = entry.score / power(doc.cost[0], exponent) + (PINNED if doc.pinned else 0.0)
+                one.rank = entry.score / power(doc.cost[0], exponent) + (PINNED if entry.pinned else 0.0)
                 one += 1
         if len(selections) > 1:  # a single layer's are in order
             qsort(&self.items[first], whole, sizeof(Cand), by_score)

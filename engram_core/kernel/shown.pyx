@@ -159,6 +159,7 @@ def omissions(Pool pool not None, list heads, list tails):
     cdef JsonText out = JsonText()
     for i in range(pool.n):
         one = &pool.items[i]
+        pool._fetch_ids(i)
         if one.kept < 0:
             if out.n:
                 out.raw(",")

@@ -15,8 +15,12 @@ from libc.string cimport memmove, memset
 
 from engram_core.kernel.index cimport Scores
 
+cdef extern from *:
+    void fetch "__builtin_prefetch"(const void* place) noexcept nogil
+
 DEF KINDS = 5
 DEF FORMS = 4
+EXCLUDED = ("", "validity", "time_window", "task_type")
 SIGNALS = ("relevance", "recency", "importance", "cues", "layer", "use")
 NEVER = -(1 << 62)
 ALWAYS = 1 << 62
@@ -24,32 +28,27 @@ cdef long long NEVER_MS = NEVER, ALWAYS_MS = ALWAYS
 
 cdef enum:
     HALF_USED = 5  # recalls that make the signal of use one half
-    STEPS = 8  # of the table below, a half-life
-    FADED = 320  # entries; what is older than forty half-lives has none of its recency left to speak of
+    STEPS = 32  # of the table below, a half-life
+    FADED = 1281  # entries; what is older than forty half-lives has none of its recency left to speak of
+    GRADES = 1024  # that scores are told apart by before they are worked out
+    AHEAD = 12  # memories asked for before they are looked at
 
-cdef double[FADED] fading  # 2^-(i / STEPS), which no recency after i steps exceeds
+cdef float[FADED] fading  # 2^-(i / STEPS): the recency of a memory i steps old
 cdef int step
-for step in range(FADED):
-    fading[step] = exp2(-<double>step / STEPS) * (1 + 1e-9)
+for step in range(FADED - 1):
+    fading[step] = <float>exp2(-<double>step / STEPS)
+fading[FADED - 1] = 0  # the least that what is older has
 
 
-cdef inline double fresh_at_most(double age, double pace) noexcept nogil:
-    """Return a number that 2^-(age / half-life) does not exceed; ``pace`` is the steps in a millisecond."""
-    cdef double steps = age * pace
-    if steps <= 0:
-        return 1.0
-    return fading[<int>steps] if steps < FADED else fading[FADED - 1]
+cdef inline float positive(float value) noexcept nogil:
+    return value if value > 0 else 0
 
 
-cdef inline float telling_score(double score, double others, double weight) noexcept nogil:
-    """Return a text score that is too low to reach the score, whatever the other signals are; a number below all scores if there is none."""
-    cdef double needed
-    if weight <= 0:
+cdef inline float telling_score(double relevance) noexcept nogil:
+    """Return a text score that is too low for this relevance; a number below all scores when none is."""
+    if relevance <= 0:
         return -1e30
-    needed = (score - others) / weight - 1e-6
-    if needed <= 0:
-        return -1e30
-    return <float>(needed / (1 - needed)) if needed < 0.999 else 999
+    return <float>(relevance / (1 - relevance)) if relevance < 0.999 else 999
 
 
 cdef int push(List* list, int32_t value) except -1:
@@ -76,23 +75,6 @@ cdef int compare(const void* left, const void* right) noexcept nogil:
     return 1 if worse(<Entry*>left, <Entry*>right) else -1
 
 
-cdef void sift(Entry* heap, Py_ssize_t n, Py_ssize_t at) noexcept nogil:
-    """Restore a heap whose worst entry is at its top after the entry at ``at`` became better."""
-    cdef Py_ssize_t child
-    cdef Entry moved = heap[at]
-    while True:
-        child = 2 * at + 1
-        if child >= n:
-            break
-        if child + 1 < n and worse(&heap[child + 1], &heap[child]):
-            child += 1
-        if not worse(&heap[child], &moved):
-            break
-        heap[at] = heap[child]
-        at = child
-    heap[at] = moved
-
-
 cdef class Selection:
     """The candidates of one kind, best first: document numbers, scores, and each signal's value (6 a candidate)."""
 
@@ -115,25 +97,28 @@ cdef class Selection:
 
     @property
     def signals(self):
-        return [(self.entries[i].relevance, self.entries[i].recency, self.table.docs[self.entries[i].doc].importance,
-                 self.entries[i].cue, self.layer, self.entries[i].use) for i in range(self.n)]
+        return [(self.entries[i].relevance, self.entries[i].recency, self.entries[i].importance, self.entries[i].cue, self.layer, self.entries[i].use) for i in range(self.n)]
 
 
 cdef class Table:
     """The compact facts about an owner's memories. Not safe for two threads at once."""
     def __cinit__(self):
-        self.docs = NULL
-        self.n = self.room = self.live = 0
+        self.docs, self.glances, self.tops = NULL, NULL, NULL
+        self.n = self.room = self.live = self.tops_room = 0
         memset(self.eligible, 0, sizeof(self.eligible))
         memset(self.timed, 0, sizeof(self.timed))
         memset(self.stale, 0, sizeof(self.stale))
         memset(self.pins, 0, sizeof(self.pins))
         memset(self.counts, 0, sizeof(self.counts))
         memset(&self.pool, 0, sizeof(self.pool))
+        memset(&self.found, 0, sizeof(self.found))
 
     def __dealloc__(self):
         cdef int kind
         free(self.docs)
+        free(self.glances)
+        free(self.tops)
+        free(self.found.items)
         free(self.pool.items)
         for kind in range(KINDS):
             free(self.eligible[kind].items)
@@ -145,7 +130,8 @@ cdef class Table:
 
     @property
     def nbytes(self):
-        cdef Py_ssize_t held = self.room * sizeof(Doc) + self.pool.room * sizeof(int32_t)
+        cdef Py_ssize_t held = self.room * (sizeof(Doc) + sizeof(Glance)) + (
+            self.pool.room + self.found.room) * sizeof(int32_t) + self.tops_room * sizeof(float)
         cdef int kind
         for kind in range(KINDS):
             held += (self.eligible[kind].room + self.timed[kind].room) * sizeof(int32_t)
@@ -155,32 +141,38 @@ cdef class Table:
             long long end=ALWAYS, int group=-1, uint64_t fold=0, bint pinned=False, int variant=0, int uses=0, cues=(), costs=()):
         """Add a memory and return its document number, the next one. ``costs`` are up to four (inner, last) pairs."""
         cdef Doc* doc
+        cdef Glance* glance
         cdef Py_ssize_t room
-        cdef int at
         if not 0 <= kind < KINDS or not 0 <= status < 8:
             raise ValueError("kind or status out of range")
         if self.n == self.room:
             room = self.room * 2 if self.room else 64
+            glance = <Glance*>realloc(self.glances, room * sizeof(Glance))
+            if glance == NULL:
+                raise MemoryError()
+            self.glances = glance
             doc = <Doc*>realloc(self.docs, room * sizeof(Doc))
             if doc == NULL:
                 raise MemoryError()
             self.docs, self.room = doc, room
-        doc = &self.docs[self.n]
+        doc, glance = &self.docs[self.n], &self.glances[self.n]
         memset(doc, 0, sizeof(Doc))
-        doc.kind, doc.status, doc.alive, doc.pinned = kind, status, 1, pinned
-        doc.seq, doc.ts, doc.start, doc.end = seq, ts, start, end
-        doc.importance, doc.group, doc.fold, doc.variant, doc.uses = importance, group, fold, variant, uses
+        doc.kind, doc.status, doc.seq, doc.start, doc.end = kind, status, seq, start, end
+        doc.group, doc.fold, doc.variant, doc.uses = group, fold, variant, uses
+        glance.ts, glance.importance, glance.alive, glance.pinned = ts, importance, 1, pinned
+        glance.timed = start != NEVER_MS or end != ALWAYS_MS
         doc.cues = <int32_t>self.pool.n
         for cue in dict.fromkeys(cues):
             push(&self.pool, cue)
         doc.ncues = <int32_t>self.pool.n - doc.cues
+        glance.noted = doc.ncues > 0 or uses > 0
         self._set_costs(doc, costs)
         self.counts[kind][status] += 1
         self.live += 1
         if status == 0:
             self.pins[kind] += pinned
             self._place(&self.eligible[kind], <int32_t>self.n)
-            if start != NEVER_MS or end != ALWAYS_MS:
+            if glance.timed:
                 push(&self.timed[kind], <int32_t>self.n)
         self.n += 1
         return self.n - 1
@@ -213,9 +205,9 @@ cdef class Table:
         cdef Doc* doc = self._doc(number)
         self.counts[doc.kind][doc.status] -= 1
         self.live -= 1
-        doc.alive = 0
+        self.glances[number].alive = 0
         if doc.status == 0:
-            self.pins[doc.kind] -= doc.pinned
+            self.pins[doc.kind] -= self.glances[number].pinned
             self.stale[doc.kind] += 1
             if self.stale[doc.kind] * 2 > self.eligible[doc.kind].n:
                 self._compact(doc.kind)
@@ -228,14 +220,14 @@ cdef class Table:
         for which in range(2):
             kept = 0
             for i in range(both[which].n):
-                if self.docs[both[which].items[i]].alive:
+                if self.glances[both[which].items[i]].alive:
                     both[which].items[kept] = both[which].items[i]
                     kept += 1
             both[which].n = kept
         self.stale[kind] = 0
 
     cdef Doc* _doc(self, Py_ssize_t number) except NULL:
-        if not 0 <= number < self.n or not self.docs[number].alive:
+        if not 0 <= number < self.n or not self.glances[number].alive:
             raise ValueError(f"no memory has the number {number}")
         return &self.docs[number]
 
@@ -252,12 +244,13 @@ cdef class Table:
         """Mark the memory as pinned or not."""
         cdef Doc* doc = self._doc(number)
         if doc.status == 0:
-            self.pins[doc.kind] += <int>pinned - <int>doc.pinned
-        doc.pinned = pinned
+            self.pins[doc.kind] += <int>pinned - <int>self.glances[number].pinned
+        self.glances[number].pinned = pinned
 
     def used(self, Py_ssize_t number):
         """Count a recall of the memory."""
         self._doc(number).uses += 1
+        self.glances[number].noted = 1
 
     def keep_whole(self, Py_ssize_t number, bint short):
         """Note that the memory's text need not be cut because it is short, or cannot be."""
@@ -266,8 +259,9 @@ cdef class Table:
     def about(self, Py_ssize_t number):
         """Return (kind, seq, ts, status, pinned, fold, group, start, end, importance) of a memory."""
         cdef Doc* doc = self._doc(number)
-        return (doc.kind, doc.seq, doc.ts, doc.status, bool(doc.pinned), doc.fold, doc.group, doc.start, doc.end,
-                doc.importance)
+        cdef Glance* glance = &self.glances[number]
+        return (doc.kind, doc.seq, glance.ts, doc.status, bool(glance.pinned), doc.fold, doc.group, doc.start, doc.end,
+                glance.importance)
 
     def variant(self, Py_ssize_t number):
         """Return which of its kind's arrays in a packet the memory goes to."""
@@ -275,7 +269,7 @@ cdef class Table:
 
     def alive(self, Py_ssize_t number):
         """Tell whether the number still names a memory."""
-        return 0 <= number < self.n and bool(self.docs[number].alive)
+        return 0 <= number < self.n and bool(self.glances[number].alive)
 
     def status_counts(self, int kind):
         """Return how many memories of the kind have each status."""
@@ -300,106 +294,179 @@ cdef class Table:
         not when it is valid. Without scores and cues only the newest ``k`` and the pinned ones are looked at, unless
         ``whole``. Of equal scores the newer wins.
         """
-        cdef double w_rel = weights[0], w_rec = weights[1], w_imp = weights[2], w_cue = weights[3], w_lay = weights[4]
-        cdef double w_use = weights[5], use
-        cdef bint telling
-        cdef float least = -1e30
-        cdef double others, rel, rec, cue, total, most, pace = STEPS / half_life if half_life > 0 else 0.0
-        cdef bint ranked = scores is not None or ncues > 0 or whole, full = False, grouped = groups is not None
-        cdef const float* raw = NULL
-        cdef Py_ssize_t raw_n = 0, i, at, count, dated = 0, old = 0, other = 0, n = 0, pins = 0
-        cdef int32_t number
-        cdef Doc* doc
+        cdef Asked asked
         cdef Selection selection = Selection()
         cdef const int32_t* items = self.eligible[kind].items
+        cdef Py_ssize_t i, count = self.eligible[kind].n
+        cdef int32_t number
         cdef List chosen, wanted
-        cdef long long range_start = NEVER_MS, range_end = ALWAYS_MS
-        cdef Entry entry
-        cdef Entry* heap
         if k < 1:
             raise ValueError(f"k is {k}; it must be at least 1")
         memset(&chosen, 0, sizeof(List))
         memset(&wanted, 0, sizeof(List))
-        selection.table, selection.layer = self, layer
+        asked.relevance, asked.recency, asked.importance = weights[0], weights[1], weights[2]
+        asked.cues, asked.layer, asked.use = weights[3], <double>weights[4] * layer, weights[5]
+        asked.now, asked.oldest, asked.half_life = now, oldest, half_life
+        asked.start, asked.end = range_ if range_ is not None else (NEVER, ALWAYS)
+        asked.ncues, asked.ranged, asked.moments = ncues, range_ is not None, moments
+        asked.raw, asked.raw_n = NULL, 0
         if scores is not None:
-            raw, raw_n = scores.data, scores.n
-        if range_ is not None:
-            range_start, range_end = range_
-        count = self.eligible[kind].n
+            asked.raw, asked.raw_n = scores.data, scores.n
+        selection.table, selection.layer = self, layer
         try:
             if subset is not None:
                 self._choose(&chosen, selection, subset, kind)
                 items, count = chosen.items, chosen.n
             for number in cues:
                 push(&wanted, number)
-            heap = selection.entries = <Entry*>malloc(max(1, min(k, count)) * sizeof(Entry))
-            if heap == NULL:
+            asked.wanted, asked.wanted_n = wanted.items, wanted.n
+            if scores is not None or ncues > 0 or whole:
+                self._hopeful(items, count, k, self.pins[kind] if subset is None else count, &asked, groups)
+            else:
+                self._newest(items, count, k, self.pins[kind] if subset is None else count, &asked, groups)
+            selection.entries = <Entry*>malloc(max(1, self.found.n) * sizeof(Entry))
+            if selection.entries == NULL:
                 raise MemoryError()
-            # Most memories are told from the best by their text score alone, without a look at them.
-            telling = raw != NULL and subset is None and self.pins[kind] == 0 and w_rel > 0
-            others = w_rec + w_imp + w_cue + w_lay * layer + w_use
-            for i in range(count - 1, -1, -1):
-                number = items[i]
-                if full and telling and number < raw_n and raw[number] <= least:
-                    continue
-                doc = &self.docs[number]
-                if not doc.alive:
-                    continue
-                pins += doc.pinned
-                if not moments and (doc.start > now or doc.end < now):
-                    dated += 1
-                    continue
-                if moments and oldest != NEVER_MS and (doc.end if doc.end != ALWAYS_MS else doc.start) < oldest:
-                    old += 1
-                    continue
-                if grouped and doc.group not in groups:
-                    other += 1
-                    continue
-                if full and not ranked and not doc.pinned:
-                    if subset is None and pins == self.pins[kind]:
-                        break
-                    continue
-                rel = 0.0
-                if raw != NULL and number < raw_n and raw[number] > 0:
-                    rel = raw[number]
-                    rel = rel / (1.0 + rel)
-                if full and doc.pinned <= heap[0].pinned:
-                    if doc.pinned < heap[0].pinned:
-                        continue
-                    most = w_rec * fresh_at_most(<double>(now - doc.ts), pace)
-                    if w_rel * rel + most + w_imp * doc.importance + w_cue + w_lay * layer + w_use <= heap[0].score:
-                        continue  # whatever else it has
-                rec = 1.0 if doc.ts >= now or half_life <= 0 else exp2((<double>(doc.ts - now)) / half_life)
-                cue = self._cue(doc, &wanted, ncues, range_ is not None, range_start, range_end, moments) if ncues else 0.0
-                use = <double>doc.uses / (doc.uses + HALF_USED)
-                total = w_rel * rel + w_rec * rec + w_imp * doc.importance + w_cue * cue + w_lay * layer + w_use * use
-                entry.score, entry.relevance, entry.recency, entry.cue, entry.use = total, rel, rec, cue, use
-                entry.seq, entry.doc, entry.pinned = doc.seq, number, doc.pinned
-                if not full:
-                    heap[n] = entry
-                    n += 1
-                    full = n == k
-                    if full:
-                        for at in range(n // 2 - 1, -1, -1):
-                            sift(heap, n, at)
-                        least = telling_score(heap[0].score, others, w_rel)
-                elif worse(&heap[0], &entry):
-                    heap[0] = entry
-                    sift(heap, n, 0)
-                    least = telling_score(heap[0].score, others, w_rel)
+            for i in range(self.found.n):
+                if i + AHEAD < self.found.n:
+                    fetch(&self.docs[self.found.items[i + AHEAD]])
+                    fetch(<char*>&self.docs[self.found.items[i + AHEAD] + 1] - 1)
+                self._weigh(self.found.items[i], &asked, &selection.entries[i])
+            qsort(selection.entries, self.found.n, sizeof(Entry), compare)
+            selection.n = min(k, self.found.n)
+            self._account(selection, kind, subset is not None, &chosen, &asked, groups)
         finally:
             free(chosen.items)
             free(wanted.items)
-        selection.n = n
-        qsort(heap, n, sizeof(Entry), compare)
-        self._account(selection, kind, subset is not None, now, moments, oldest, groups, dated, old, other)
         return selection
+
+    cdef int _why_not(self, int32_t number, const Asked* asked, groups) except -1:
+        """Return 0 for a memory that may be chosen now, else which of EXCLUDED it is."""
+        cdef const Doc* doc
+        cdef bint windowed = asked.moments and asked.oldest != NEVER_MS
+        if not self.glances[number].timed and groups is None and not windowed:
+            return 0
+        doc = &self.docs[number]
+        if not asked.moments and (doc.start > asked.now or doc.end < asked.now):
+            return 1
+        if windowed and (doc.end if doc.end != ALWAYS_MS else doc.start) < asked.oldest:
+            return 2
+        return 3 if groups is not None and doc.group not in groups else 0
+
+    cdef int _newest(self, const int32_t* items, Py_ssize_t count, Py_ssize_t k, Py_ssize_t pins, const Asked* asked,
+                     groups) except -1:
+        """Find the newest ``k`` and all pinned ones, of which there are at most ``pins``."""
+        cdef Py_ssize_t i
+        cdef const Glance* glance
+        self.found.n = 0
+        for i in range(count - 1, -1, -1):
+            glance = &self.glances[items[i]]
+            if not glance.alive:
+                continue
+            pins -= glance.pinned
+            if (self.found.n < k or glance.pinned) and not self._why_not(items[i], asked, groups):
+                push(&self.found, items[i])
+            if self.found.n >= k and pins <= 0:
+                break
+        return 0
+
+    cdef int _hopeful(self, const int32_t* items, Py_ssize_t count, Py_ssize_t k, Py_ssize_t pins, const Asked* asked,
+                      groups) except -1:
+        """Find those that may be among the best ``k``, all pinned ones with them.
+
+        Everything of a score but its recency is known exactly; that comes from a table, as the most and the least it
+        can be. Whose most is below what ``k`` others have at least is left out, unseen but for a glance; where there
+        are no ``pins``, most are told by their text score alone, without one.
+        """
+        cdef Py_ssize_t i, n = 0, above = 0
+        cdef int32_t number
+        cdef int32_t* found
+        cdef float* tops
+        cdef int32_t[GRADES] graded
+        cdef const Glance* glance
+        cdef double pace = STEPS / asked.half_life if asked.half_life > 0 else 0.0, steps, base, least, uses
+        cdef double others = asked.recency + asked.importance + asked.cues + asked.layer + asked.use
+        cdef double all = asked.relevance + others, grades = (GRADES - 1) / all if all > 0 else 0.0
+        cdef float raw, floor, telling = -1e30
+        cdef int step, grade, bar = 0  # at least k have this grade, and ``above`` of them a higher one
+        cdef bint checked = groups is not None or (asked.moments and asked.oldest != NEVER_MS)
+        if self.tops_room < count:
+            tops = <float*>realloc(self.tops, count * sizeof(float))
+            if tops == NULL:
+                raise MemoryError()
+            self.tops, self.tops_room = tops, count
+        if self.found.room < count:
+            found = <int32_t*>realloc(self.found.items, count * sizeof(int32_t))
+            if found == NULL:
+                raise MemoryError()
+            self.found.items, self.found.room = found, count
+        memset(graded, 0, sizeof(graded))
+        found, tops = self.found.items, self.tops
+        for i in range(count - 1, -1, -1):
+            number = items[i]
+            raw = 0
+            if number < asked.raw_n:
+                raw = positive(asked.raw[number])
+                if raw <= telling:
+                    continue
+            glance = &self.glances[number]
+            if not glance.alive:
+                continue
+            if (checked or glance.timed) and self._why_not(number, asked, groups):
+                continue
+            base = asked.relevance * (raw / (1 + raw)) + asked.importance * glance.importance + asked.layer
+            if asked.ncues:
+                base += asked.cues * self._cue(number, asked)
+            if glance.noted and asked.use > 0:
+                uses = self.docs[number].uses
+                base += asked.use * uses / (uses + HALF_USED)
+            steps = <double>(asked.now - glance.ts) * pace
+            steps = steps if steps > 0 else 0
+            step = <int>(steps if steps < FADED - 2 else FADED - 2)
+            least = base + asked.recency * fading[step + 1]
+            found[n] = number
+            tops[n] = <float>1e30 if glance.pinned else <float>(base + asked.recency * fading[step])
+            n += 1
+            grade = min(<int>(least * grades), GRADES - 1)
+            if grade <= bar and n > k:
+                continue
+            graded[max(grade, 0)] += 1
+            above += grade > bar
+            while above >= k:
+                bar += 1
+                above -= graded[bar]
+                if not pins and asked.relevance > 0:
+                    telling = telling_score((bar / grades - 1e-5 * all - others) / asked.relevance)
+        floor = <float>(bar / grades - 1e-5 * all) if bar else -1e30
+        self.found.n = 0
+        for i in range(n):
+            found[self.found.n] = found[i]
+            self.found.n += tops[i] >= floor
+        return 0
+
+    cdef void _weigh(self, int32_t number, const Asked* asked, Entry* entry) noexcept:
+        """Work a memory's signals and their sum out."""
+        cdef const Doc* doc = &self.docs[number]
+        cdef const Glance* glance = &self.glances[number]
+        cdef double raw
+        entry.seq, entry.doc, entry.pinned, entry.importance = doc.seq, number, glance.pinned, glance.importance
+        entry.relevance, entry.recency = 0.0, 1.0
+        if number < asked.raw_n and asked.raw[number] > 0:
+            raw = asked.raw[number]
+            entry.relevance = raw / (1.0 + raw)
+        if glance.ts < asked.now and asked.half_life > 0:
+            entry.recency = exp2((<double>(glance.ts - asked.now)) / asked.half_life)
+        entry.cue = self._cue(number, asked) if asked.ncues else 0.0
+        entry.use = <double>doc.uses / (doc.uses + HALF_USED)
+        entry.score = (asked.relevance * entry.relevance + asked.recency * entry.recency
+                       + asked.importance * <double>glance.importance + asked.cues * entry.cue + asked.layer
+                       + asked.use * entry.use)
 
     cdef int _choose(self, List* chosen, Selection selection, subset, int kind) except -1:
         """Collect the eligible among some documents by their seq, and count the others."""
         cdef Py_ssize_t number
         for number in subset:
-            if 0 <= number < self.n and self.docs[number].alive and self.docs[number].kind == kind:
+            if 0 <= number < self.n and self.glances[number].alive and self.docs[number].kind == kind:
                 selection.total += 1
                 if self.docs[number].status == 0:
                     self._place(chosen, <int32_t>number)
@@ -408,53 +475,47 @@ cdef class Table:
                     selection.filtered[name] = selection.filtered.get(name, 0) + 1
         return 0
 
-    cdef double _cue(self, Doc* doc, List* wanted, int ncues, bint ranged, long long start, long long end,
-                     bint moments) noexcept:
+    cdef double _cue(self, int32_t number, const Asked* asked) noexcept:
+        cdef const Glance* glance = &self.glances[number]
+        cdef const Doc* doc
         cdef int hits = 0, i, at
-        cdef long long first = doc.ts, last = doc.ts
-        for i in range(doc.ncues):
-            for at in range(wanted.n):
-                if self.pool.items[doc.cues + i] == wanted.items[at]:
-                    hits += 1
-                    break
-        if ranged:
-            if doc.start != NEVER_MS:  # with an open end, what happened is a moment and what holds lasts
+        cdef long long first = glance.ts, last = glance.ts
+        if glance.noted and asked.wanted_n:
+            doc = &self.docs[number]
+            for i in range(doc.ncues):
+                for at in range(asked.wanted_n):
+                    if self.pool.items[doc.cues + i] == asked.wanted[at]:
+                        hits += 1
+                        break
+        if asked.ranged:
+            if glance.timed and self.docs[number].start != NEVER_MS:
+                doc = &self.docs[number]  # with an open end, what happened is a moment and what holds lasts
                 first = doc.start
-                last = doc.start if moments and doc.end == ALWAYS_MS else doc.end
-            if first <= end and last >= start:
+                last = doc.start if asked.moments and doc.end == ALWAYS_MS else doc.end
+            if first <= asked.end and last >= asked.start:
                 hits += 1
-        return <double>min(hits, ncues) / ncues
+        return <double>min(hits, asked.ncues) / asked.ncues
 
-    cdef int _account(self, Selection selection, int kind, bint part, long long now, bint moments, long long oldest,
-                      groups, Py_ssize_t dated, Py_ssize_t old, Py_ssize_t other) except -1:
-        """Count what was filtered and why, so that the counts add up to all memories of the kind."""
+    cdef int _account(self, Selection selection, int kind, bint part, List* looked, const Asked* asked,
+                      groups) except -1:
+        """Count what was filtered and why, so that the counts add up to all memories of the kind, or of the part."""
         cdef Py_ssize_t i
-        cdef Doc* doc
         cdef int status
+        cdef Py_ssize_t[4] excluded
+        memset(excluded, 0, sizeof(excluded))
         if not part:
             for status in range(8):
                 selection.total += self.counts[kind][status]
                 if status and self.counts[kind][status]:
                     selection.filtered[status] = self.counts[kind][status]
-            dated = old = other = 0
-            if groups is not None or (moments and oldest != NEVER_MS):
-                for i in range(self.eligible[kind].n):
-                    doc = &self.docs[self.eligible[kind].items[i]]
-                    if not doc.alive:
-                        continue
-                    if not moments and (doc.start > now or doc.end < now):
-                        dated += 1
-                    elif moments and oldest != NEVER_MS and (doc.end if doc.end != ALWAYS_MS else doc.start) < oldest:
-                        old += 1
-                    elif groups is not None and doc.group not in groups:
-                        other += 1
-            elif not moments:
-                for i in range(self.timed[kind].n):
-                    doc = &self.docs[self.timed[kind].items[i]]
-                    if doc.alive and (doc.start > now or doc.end < now):
-                        dated += 1
-        for name, number in (("validity", dated), ("time_window", old), ("task_type", other)):
-            if number:
-                selection.filtered[name] = number
+            looked = &self.timed[kind]
+            if groups is not None or (asked.moments and asked.oldest != NEVER_MS):
+                looked = &self.eligible[kind]
+        for i in range(looked.n):
+            if self.glances[looked.items[i]].alive:
+                excluded[self._why_not(looked.items[i], asked, groups)] += 1
+        for status in range(1, 4):
+            if excluded[status]:
+                selection.filtered[EXCLUDED[status]] = excluded[status]
         selection.not_ranked = selection.total - selection.n - sum(selection.filtered.values())
         return 0
