@@ -275,7 +275,7 @@ cdef class Scores:
         # Where many were reached, one pass over all costs less than finding who stands beside them.
         for doc in range(self.n):
             reached += self.sheet.marks[doc] != 0
-        if 4 * reached > self.n:
+        if 8 * reached > self.n:
             self._everywhere()
         else:
             self._where_found()
