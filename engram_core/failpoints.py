@@ -2,8 +2,8 @@
 
 ``ENGRAM_FAILPOINT=commit.before=kill@3`` kills the process with SIGKILL when it passes that point the third time.
 Actions are kill, stop (SIGSTOP), eio, enospc (raised as OSError from there) and sleep (one second); ``@3+`` acts from
-the third time on. Several are separated by commas. A leaf: whoever commits, renames or replies calls ``reach``;
-``POINTS`` is the list of all of them, and a test holds it against the calls.
+the third time on, and ``@/path`` once that file exists. Several are separated by commas. A leaf: whoever commits,
+renames or replies calls ``reach``; ``POINTS`` is the list of all of them, and a test holds it against the calls.
 """
 
 from __future__ import annotations
@@ -45,18 +45,21 @@ def reach(point: str) -> None:
 
 
 if SPEC:
-    _armed: dict[str, tuple[str, int, bool]] = {}
+    _armed: dict[str, tuple[str, int, bool, str]] = {}
     _passed: dict[str, int] = {}
     for _one in SPEC.split(","):
         _name, _, _act = _one.partition("=")
         _verb, _, _count = _act.partition("@")
-        _armed[_name] = (_verb, int(_count.rstrip("+") or 1), _count.endswith("+"))
+        _file = _count if _count.startswith("/") else ""
+        _armed[_name] = (_verb, 1 if _file else int(_count.rstrip("+") or 1), _count.endswith("+"), _file)
 
     def reach(point: str) -> None:
         """Pass a point, and do what the environment asks for there."""
         if point not in _armed:
             return
-        action, at, on = _armed[point]
+        action, at, on, file = _armed[point]
+        if file and not os.path.exists(file):
+            return
         _passed[point] = count = _passed.get(point, 0) + 1
         if count == at or (on and count > at):
             _act_now(action, point)

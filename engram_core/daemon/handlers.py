@@ -57,18 +57,20 @@ def kernel_facts() -> dict[str, Any]:
     return {"compiled": compiled.issuperset(KERNEL), "version": __version__}
 
 
-def require_kernel() -> None:
-    """Raise ConfigError when the kernel is not compiled for this interpreter; there is no slower way."""
-    if not kernel_facts()["compiled"]:
+def require_kernel() -> dict[str, Any]:
+    """Return what is known of the kernel; raise ConfigError when it is not compiled here: there is no slower way."""
+    found = kernel_facts()
+    if not found["compiled"]:
         raise ConfigError(f"the compiled kernel is missing for this Python ({EXTENSION_SUFFIXES[0]})",
                           hint="install Engram again where a C compiler is at hand, or run `make kernel` in a checkout")
+    return found
 
 
 class Engine:
     """One database, opened, migrated and checked."""
 
     def __init__(self, settings: Settings, database: str) -> None:
-        require_kernel()
+        self._kernel = require_kernel()  # once: status must not need a descriptor to look it up
         self.settings = settings
         self.store = Store(database, durability=settings.get("store.durability"),
                            busy_ms=settings.get("store.busy_timeout_ms"),
@@ -320,7 +322,7 @@ class Engine:
     def status(self) -> dict[str, Any]:
         """Return what the engine knows of itself without touching the database."""
         index = self._cache.facts() if self._cache is not None else {"owners": 0, "memories": 0, "bytes": 0}
-        return {"version": __version__, "kernel": kernel_facts(), "tokenizer": self.settings.get("packet.tokenizer"),
+        return {"version": __version__, "kernel": self._kernel, "tokenizer": self.settings.get("packet.tokenizer"),
                 "index": index, "database": self.store.name, "schema": self.store.schema,
                 "durability": self.store.durability, "backend": self.store.kind,
                 self.store.kind: {**self._facts, **self.store.health()},

@@ -1,6 +1,6 @@
 """What the event loop answers itself, never queued behind work: hello, status, reload and shutdown.
 
-Driven by the server. Busy is not dead: these need no database and no thread.
+Driven by the server. Busy is not dead: these need no database, no thread and no free descriptor.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import time
 
 from engram_core._version import PROTOCOL, __version__
+from engram_core.daemon.writer import defect
 from engram_core.errors import BadInput, ConfigError, EngramError, ProtocolError
 from engram_core.protocol.lines import dump
 from engram_core.protocol.messages import check_params
@@ -25,12 +26,14 @@ __all__ = ["LOOP_METHODS", "hello", "loop_answer", "scope_of_a_caller"]
 
 
 def loop_answer(server: Server, method: str, params: dict[str, Any]) -> bytes | EngramError:
-    """Return the result of one of LOOP_METHODS, or its error."""
+    """Return the result of one of LOOP_METHODS, or its error; a defect is logged and becomes an error too."""
     try:
         check_params(method, params)
         return dump(LOOP_METHODS[method](server, params))
     except EngramError as error:
         return error
+    except Exception as exc:  # asyncio would hang up on the client without a word
+        return defect(method, exc)
 
 
 def hello(server: object, params: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from engram_core.errors import Busy, EngramError, InputOutputError, InternalErro
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from typing import Any
 
@@ -250,7 +249,7 @@ def _load_asyncio() -> None:
     held = sys.modules.get("ssl")
     sys.modules["ssl"] = None  # type: ignore[assignment]
     try:
-        import engram_core.daemon.server  # noqa: F401
+        import engram_core.daemon.door  # noqa: F401
     finally:
         if held is None:
             del sys.modules["ssl"]
@@ -271,6 +270,7 @@ class Daemon:
                  lock: int) -> None:
         import asyncio
 
+        from engram_core.daemon.door import Door
         from engram_core.daemon.selfcheck import SelfCheck
         from engram_core.daemon.server import Server
 
@@ -278,7 +278,7 @@ class Daemon:
         self.loop = asyncio.new_event_loop()
         self.server = Server(engine, settings, loop=self.loop, socket_path=bound.path, database=database,
                              stop=self.stop, reload=self.reload)
-        self.listener: asyncio.Server | None = None
+        self.door = Door(self.server, bound.sock)
         self.stopping = False
         self.started = round(time.time(), 3)
         self.check = self.server.check = SelfCheck(self, lock=lock)
@@ -291,24 +291,19 @@ class Daemon:
         if endpoint.record(self.server.database) != found:
             endpoint.publish(self.server.database, found)
 
-    async def _serve(self) -> None:
-        # From 3.13 on asyncio would remove the socket at the end, which is for `endpoint` to decide.
-        keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-        self.listener = await self.loop.create_unix_server(self.server.accept, sock=self.bound.sock, **keep)
-
     def bind_again(self) -> None:
         """Make the socket anew at its path; connections that are open stay."""
         from engram_core.daemon import endpoint
+        from engram_core.daemon.door import Door
 
         fresh = endpoint.bind(self.bound.path)
-        if self.listener is not None:
-            self.listener.close()
-        self.bound = fresh
-        self._binding = self.loop.create_task(self._serve())
+        self.door.close()
+        self.bound, self.door = fresh, Door(self.server, fresh.sock)
+        self.door.open()
 
     def listen(self) -> None:
-        """Accept connections; the socket is ours already, asyncio never sees its path."""
-        self.loop.run_until_complete(self._serve())
+        """Accept connections; the socket is ours already, the loop never sees its path."""
+        self.door.open()
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.stop)
         self.loop.add_signal_handler(signal.SIGHUP, self.reload_or_log)
@@ -388,10 +383,9 @@ class Daemon:
             self.loop.stop()
 
     def _end(self) -> None:
-        if self.listener is not None:
-            self.listener.close()
+        self.door.close()
         for connection in list(self.server.connections):
-            connection.transport.close()
+            connection.hang_up()
         done = self.server.writer.stop(True, timeout=0.4)
         done = self.server.reader.stop(timeout=0.1) and done
         if done:

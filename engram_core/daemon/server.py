@@ -1,9 +1,9 @@
-"""The socket side of the daemon: connections, requests in their order, limits, and what the loop answers itself.
+"""The connections the daemon serves: requests in their order, limits, and what the loop answers itself.
 
-Driven by `process`, which owns the socket and the life cycle. No request gets a task: a cheap read is answered inside
-``data_received``; the others go to the reader's or the writer's thread, whose outcomes come back in batches. On one
-connection everything happens in the order of its lines: writes may follow each other without waiting (and share a
-commit), everything else waits until the line before it has been answered.
+Driven by `door`, which accepts, and by `process`, which owns the life cycle. No request gets a task: a cheap read is
+answered inside ``data_received``; the others go to the reader's or the writer's thread, whose outcomes come back in
+batches. On one connection everything happens in the order of its lines: writes may follow each other without waiting
+(and share a commit), everything else waits until the line before it has been answered.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
-import socket
-import struct
 import time
 from collections import deque
 
@@ -42,7 +39,7 @@ if TYPE_CHECKING:
     from engram_core.daemon.writer import Outcome
     from engram_core.settings import Settings
 
-__all__ = ["Connection", "Server"]
+__all__ = ["Connection", "Server", "stopping"]
 
 LINE_S = 5.0  # a started line must be complete
 REPLY_S = 5.0  # a reply must be taken
@@ -50,8 +47,6 @@ MAX_WRITES = 256  # of one connection under way at once
 MAX_QUEUED = 64 << 20  # bytes of all writes that wait; more are told to retry
 MAX_UNSENT = 128 << 20  # bytes of replies that clients do not take; reads are told to retry meanwhile
 RESERVED = 4  # connections beyond the limit that may ask hello and status
-LOBBY = 128  # connections beyond the limit whose first line is awaited
-LOBBY_S = 0.05  # and for how long
 IDLE_S = 2.0  # without work for so long the daemon tidies up
 
 log = logging.getLogger("engram.daemon")
@@ -68,7 +63,7 @@ class Server:
         self.writer, self.reader = Writer(engine), Reader(engine)
         self.reads, self.writes = READS, WRITES
         self.connections: set[Connection] = set()  # all that are open, each at its place
-        self.places = {"served": 0, "reserved": 0, "lobby": 0}
+        self.places = {"served": 0, "reserved": 0}
         self.slow: set[Connection] = set()  # those that do not take their replies
         self.queued = 0  # bytes of the writes that wait
         self.draining = False
@@ -80,10 +75,6 @@ class Server:
         self.check: SelfCheck | None = None
         self.give_back: Callable[[], object] = int  # freed memory, to the system
 
-    def accept(self) -> Connection:
-        """Make the protocol object of a new connection."""
-        return Connection(self)
-
     # ---- room
 
     def full(self) -> Busy | None:
@@ -94,7 +85,7 @@ class Server:
         return Busy(f"all {limit} connections are in use", hint="try again; daemon.max_connections sets the limit")
 
     def seat(self, connection: Connection, place: str) -> None:
-        """Give a connection its place: served, reserved, in the lobby, or none."""
+        """Give a connection its place: served, reserved, or none."""
         if connection.place:
             self.places[connection.place] -= 1
         connection.place = place
@@ -105,15 +96,14 @@ class Server:
             self.connections.discard(connection)
             self.slow.discard(connection)
 
-    def admit(self, connection: Connection, method: str) -> Busy | None:
-        """Let a connection beyond the limit ask what is reserved for it, or take a place that has become free."""
+    def place_for(self, method: str, held: str = "") -> tuple[str, Busy | None]:
+        """Return the place of a connection that asks for a method and is not served yet, or why there is none."""
         refusal = self.full()
         if refusal is None:
-            self.seat(connection, "served")
-        elif method in ("hello", "status") and (connection.place == "reserved" or self.places["reserved"] < RESERVED):
-            self.seat(connection, "reserved")
-            return None
-        return refusal
+            return "served", None
+        if method in ("hello", "status") and (held == "reserved" or self.places["reserved"] < RESERVED):
+            return "reserved", None
+        return "", refusal
 
     # ---- work
 
@@ -245,10 +235,10 @@ class Server:
 
 
 class Connection(asyncio.Protocol):
-    """Serve one client: cut its bytes into requests and answer them in their order."""
+    """Serve one client: cut its bytes into requests and answer them in their order. ``open`` means: has a transport."""
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
+    def __init__(self, server: Server, first: bytes) -> None:
+        self.server, self._first = server, first
         self.lines = LineBuffer(MAX_REQUEST)
         self.transport: asyncio.Transport
         self.open = False
@@ -265,24 +255,15 @@ class Connection(asyncio.Protocol):
     # ---- what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Check who it is before any byte is read, and whether there is room."""
+        """Begin to serve, with what was read before it was known that there is a place."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        server = self.server
-        if not _is_ours(transport.get_extra_info("socket")):
-            log.warning("a connection of another user was refused")
-            transport.abort()
-            return
-        refusal = _stopping() if server.draining else server.full()
-        if refusal is not None and (server.draining or server.places["lobby"] >= LOBBY):
-            transport.write(write_error(b"null", refusal))
-            transport.close()
-            return
         transport.set_write_buffer_limits(high=0)
         self.open = True
-        server.seat(self, "lobby" if refusal else "served")
-        if refusal:
-            self._line_timer = server.loop.call_later(LOBBY_S, self._no_place)
+        if self._first:
+            self.lines.feed(self._first)
+            self._first = b""
+            self.advance()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client; what it asked for and was accepted is still done."""
@@ -358,6 +339,11 @@ class Connection(asyncio.Protocol):
             return None
         return None if line is None else read_request(line)
 
+    def hang_up(self) -> None:
+        """Close it, at the end of the daemon."""
+        if self.open:
+            self.transport.close()
+
     def _refuse(self, error: EngramError, id: bytes = b"null") -> None:
         """Answer and hang up: there is no place, or it is not known where the next line begins."""
         self.server.counters["errors"] += 1
@@ -372,13 +358,14 @@ class Connection(asyncio.Protocol):
         server = self.server
         server.note()
         if self.place != "served":
-            refusal = server.admit(self, request.method)
+            place, refusal = server.place_for(request.method, self.place)
             if refusal is not None:
                 self._refuse(refusal, request.id)
                 return
+            server.seat(self, place)
         outcome: Outcome | None = request.error
         if outcome is None and server.draining:
-            outcome = _stopping()
+            outcome = stopping()
         if outcome is None and self.protocol < PROTOCOL[0]:
             outcome = self._foreign(request)
         if outcome is None:
@@ -418,8 +405,6 @@ class Connection(asyncio.Protocol):
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
-        if self.place == "lobby":
-            return  # its one line is timed already
         if waits or not len(self.lines):
             if self._line_timer is not None:
                 self._line_timer.cancel()
@@ -432,10 +417,6 @@ class Connection(asyncio.Protocol):
         self._refuse(DeadlineExceeded(f"the line was not complete after {LINE_S:g} s",
                                       hint="send each request at once, with a line end"))
 
-    def _no_place(self) -> None:
-        self._line_timer = None
-        self._refuse(self.server.full() or Busy("nothing was asked in time", hint="try again"))
-
     def _drop(self, why: str) -> None:
         log.info("a connection was closed: %s within %g s", why, REPLY_S)
         self.transport.abort()
@@ -447,21 +428,6 @@ class Connection(asyncio.Protocol):
         self._line_timer = self._reply_timer = None
 
 
-def _stopping() -> Busy:
+def stopping() -> Busy:
+    """Return the refusal of whatever comes while the daemon ends."""
     return Busy("the daemon is stopping; nothing was done", hint="try again: the next command starts a new one")
-
-
-def _is_ours(sock: socket.socket) -> bool:
-    """Tell whether the peer runs as our user; what cannot be found out counts as no."""
-    try:
-        if hasattr(socket, "SO_PEERCRED"):
-            data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            uid = struct.unpack("3i", data)[1]
-        else:  # macOS: struct xucred, unverified; SOL_LOCAL is 0, LOCAL_PEERCRED is 1
-            data = sock.getsockopt(0, 1, 76)
-            version, uid = struct.unpack_from("2I", data)
-            if version != 0:
-                return False
-    except (OSError, struct.error):
-        return False
-    return bool(uid == os.geteuid())

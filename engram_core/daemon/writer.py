@@ -11,7 +11,7 @@ import threading
 import time
 from queue import Empty, SimpleQueue
 
-from engram_core.errors import Busy, DeadlineExceeded, EngramError
+from engram_core.errors import Busy, DeadlineExceeded, EngramError, InputOutputError
 from engram_core.protocol.lines import internal
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         def write(self, ops: list[tuple[str, dict[str, Any]]]) -> list[Outcome]: ...
         def after_commit(self) -> bool: ...
 
-__all__ = ["Reader", "Writer", "answer", "write_all"]
+__all__ = ["Reader", "Writer", "answer", "defect", "write_all"]
 
 MAX_GROUP = 256
 MAX_GROUP_BYTES = 8 << 20
@@ -65,16 +65,22 @@ def answer(engine: Engine, method: str, params: dict[str, Any]) -> Outcome:
     except EngramError as error:
         return error
     except Exception as exc:
-        return _defect(method, exc)
+        return defect(method, exc)
 
 
-def _defect(method: str, exc: Exception) -> EngramError:
-    """Log where a defect happened; its message may quote a memory, so that stands at DEBUG only."""
+def defect(method: str, exc: Exception) -> EngramError:
+    """Log where a defect happened; its message may quote a memory, so that stands at DEBUG only.
+
+    What the system refused, such as one more open file, is none of ours and is said as what it is.
+    """
     import traceback  # late: a daemon without defects does not need it
 
     frames = "".join(traceback.format_tb(exc.__traceback__))
     log.error("%s failed: %s\n%s", method, type(exc).__name__, frames.rstrip())
     log.debug("%s failed: %s", method, exc)
+    if isinstance(exc, OSError):
+        return InputOutputError(f"the system refused what {method} needs: {exc.strerror}",
+                                hint="try again; engram doctor looks for what is missing")
     return internal(method)
 
 
@@ -88,7 +94,7 @@ def write_all(engine: Engine, ops: list[tuple[str, dict[str, Any]]]) -> list[Out
         return [error] * len(ops)
     except Exception as exc:
         if len(ops) == 1:
-            return [_defect(ops[0][0], exc)]
+            return [defect(ops[0][0], exc)]
     # One of them hit a defect before anything was committed: the others are not to suffer from it.
     return [outcome for op in ops for outcome in write_all(engine, [op])]
 
@@ -189,7 +195,7 @@ class Writer:
         try:
             more = self.engine.after_commit()
         except Exception as exc:  # what it does may be lost; the next commit tries again
-            _defect("after_commit", exc)
+            defect("after_commit", exc)
             return False
         self._dirty = self._dirty or more
         return more
@@ -238,4 +244,4 @@ def _run_task(task: Callable[[], None]) -> None:
     try:
         task()
     except Exception as exc:
-        _defect("a background task", exc)
+        defect("a background task", exc)

@@ -258,7 +258,12 @@ def write_result(id: bytes, result: bytes) -> bytes:
 
 
 def write_error(id: bytes, error: EngramError) -> bytes:
-    """Return the reply line of a failure."""
+    """Return the reply line of a failure, which is over with it: the error lets go of where it came from.
+
+    The frames of a traceback hold the error as well as the line it is about, so that each refused line would be kept
+    until the next collection of garbage.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}\n' % (id, json.dumps(error_of(error), separators=(",", ":")).encode())
 
 

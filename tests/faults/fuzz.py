@@ -8,14 +8,17 @@ EngramError with a text, and nothing else may happen.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
-import os
 import random
+import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -84,43 +87,37 @@ def mutate(data: bytes, dice: random.Random) -> bytes:
 def one_input(data: bytes) -> None:
     """Read a line and check its parameters as the daemon does; raise for anything but a refusal with a text."""
     buffer = LineBuffer(1 << 20)
-    buffer.feed(data)
+    buffer.feed(data.replace(b"\n", b" "))  # one line: how bytes are cut into lines has a test of its own
     buffer.feed(b"\n")
-    while True:
+    found = buffer.take()
+    assert found is not None
+    request = read_request(found)
+    error = request.error
+    if error is None:
         try:
-            found = buffer.take()
-        except EngramError as error:
-            assert error.message
-            return
-        if found is None:
-            return
-        request = read_request(found)
-        error = request.error
-        if error is None:
-            try:
-                check_params(request.method, request.params)
-                _validate(request.method, request.params)
-            except EngramError as refusal:
-                error = refusal
-        if error is not None:
-            assert error.message and json.loads(write_error(request.id, error))["error"]["message"]
+            check_params(request.method, request.params)
+            handler = handlers().get(request.method)
+            if handler is not None:  # what it returns would run; its checks are over
+                handler(_engine, request.params)
+        except EngramError as refusal:
+            error = refusal
+    if error is not None:
+        assert error.message and json.loads(write_error(request.id, error))["error"]["message"]
 
 
-_engine = None
+_engine: Any = None
 
 
-def _validate(method: str, params: dict[str, object]) -> None:
-    """Check the parameters of a write as its handler does, without running it."""
+def handlers() -> dict[str, Any]:
+    """Return what checks the parameters of each write, by method."""
     from engram_core.daemon import writing
     from engram_core.daemon.handlers import Engine
     from engram_core.settings import load
 
     global _engine
-    if method not in writing.HANDLERS:
-        return
     if _engine is None:
         _engine = Engine(load(env={"HOME": "/nowhere"}), ":memory:")
-    writing.HANDLERS[method](_engine, params)
+    return writing.HANDLERS
 
 
 def feed_and_check(home: Home, *, count: int, seed: int) -> None:
@@ -161,37 +158,27 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--corpus", default="tests/faults/corpus")
     given = parser.parse_args()
-    try:
-        import atheris
-    except ImportError:
+    if importlib.util.find_spec("atheris") is None:
         return _without_atheris(given.inputs)
-    corpus = Path(given.corpus)
-    corpus.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    pid = os.fork()  # libFuzzer ends its process itself
-    if pid == 0:
-        with atheris.instrument_imports(include=["engram_core"]):
-            for name in [name for name in sys.modules if name.startswith("engram_core")]:
-                del sys.modules[name]
-            import importlib
+    return _with_atheris(given.inputs, Path(given.corpus))
 
-            for name in ("lines", "messages"):
-                importlib.import_module(f"engram_core.protocol.{name}")
-        fresh = {"EngramError": sys.modules["engram_core.errors"].EngramError,
-                 **{name: getattr(sys.modules["engram_core.protocol.lines"], name)
-                    for name in ("LineBuffer", "read_request", "write_error")},
-                 "check_params": sys.modules["engram_core.protocol.messages"].check_params}
-        globals().update(fresh)
-        seeds = Path(tempfile.mkdtemp(prefix="seeds"))
+
+def _with_atheris(inputs: int, corpus: Path) -> int:
+    """Run all inputs in one process; what reached something new, and what fails, goes to the corpus."""
+    began = time.monotonic()
+    corpus.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
+        found, seeds = Path(folder, "found"), Path(folder, "seeds")
+        found.mkdir()
+        seeds.mkdir()
         for at, data in enumerate(SEEDS):
             (seeds / f"{at}").write_bytes(data)
-        atheris.Setup([sys.argv[0], f"-runs={given.inputs}", "-max_len=1024", "-print_final_stats=1", "-verbosity=1",
-                       str(corpus), str(seeds)], one_input)
-        atheris.Fuzz()
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    print(f"fuzz: {given.inputs} inputs with atheris, exit {code}, {len(list(corpus.iterdir()))} in the corpus, "
-          f"{time.monotonic() - began:.0f} s")
+        code = subprocess.run([sys.executable, "-m", "tests.faults.fuzz_target", "-max_len=1024", f"-runs={inputs}",
+                               "-print_final_stats=1", f"-artifact_prefix={corpus}/",
+                               str(found), str(corpus), str(seeds)]).returncode
+        new = [shutil.copy(path, corpus) for path in found.iterdir()]
+    print(f"fuzz: {inputs} inputs with atheris in one run, exit {code}, {time.monotonic() - began:.0f} s; "
+          f"{len(new)} new in the corpus of {len(list(corpus.iterdir()))}")
     return code
 
 

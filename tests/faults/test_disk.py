@@ -17,7 +17,7 @@ import pytest
 
 from engram import Memory
 from engram_core.daemon.logs import LOG_BYTES
-from tests.daemon_fixture import RUN_DAEMON, SCOPE, Home, ask
+from tests.daemon_fixture import RUN_DAEMON, SCOPE, Home, ask, reply
 from tests.faults.world import Faults, Log, append, check, line, start, wait_until
 
 
@@ -196,22 +196,32 @@ def test_a_read_only_database_is_said_at_the_start_and_under_way(small: Home) ->
     assert check(small.database, log).lost == []
 
 
-def test_a_daemon_without_descriptors_lives_and_recovers(home: Home) -> None:
+@pytest.mark.parametrize("free", [0, 2])
+def test_a_daemon_without_descriptors_lives_and_recovers(home: Home, free: int) -> None:
+    """With a few left it keeps them for itself and says so; with none clients wait, and who is served already is."""
     home.start()
     pid = home.record()["pid"]
     first = home.connect()
-    ask(first, line("status").strip())
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) + 2, 8192))
+    time.sleep(0.5)  # it loads what the first packet needs, on the thread that then answers this
+    assert "result" in ask(first, line("build_memory_packet", request={"scope": SCOPE, "query": "x"}).strip())
+    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    unused = [number for number in range(len(used) + 8) if number not in used]
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (unused[free], 8192))  # so many may still be opened
     held = [home.connect() for _ in range(10)]
-    assert ask(first, line("status").strip())["result"]["pid"] == pid
+    for _ in range(3):
+        assert ask(first, line("status").strip())["result"]["pid"] == pid
     log = Log()
     append(first, log, "e1", "x")
     assert log.acknowledged == {"e1"}
+    for sock in held:
+        if free:
+            error = reply(sock)["error"]
+            assert error["data"]["retryable"] and "file descriptors" in error["message"]
+        sock.close()
     found = home.engram("append", "x", "--timeout", "1")
     assert found.returncode == 75 and found.stderr.count(b"\n") == 1
-    assert b"accept" in (home.path / "stderr").read_bytes()
-    for sock in held:
-        sock.close()
+    told = (home.path / "stderr").read_text().splitlines()
+    assert len(told) == 2 and ("descriptors are used up" if free else "cannot accept") in told[1], told
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (1024, 8192))
     assert home.engram("append", "y", "--timeout", "5").returncode == 0
     assert home.record()["pid"] == pid

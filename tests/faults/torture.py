@@ -2,8 +2,8 @@
 
 Each cycle starts the daemon (which recovers what the kill before it left), compares what all clients were told with
 what the database holds, lets the clients write until at least 20 events of the cycle are acknowledged, and kills it
-while writes are in flight: at a fail point before or after a commit or a reply, or at a random moment. Every 50 cycles
-begin with an empty database.
+while writes are in flight: at the next fail point before or after a commit or a reply, or at a random moment. Every 50
+cycles begin with an empty database.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Torture:
         try:
             for cycle in range(cycles + 1):
                 point = self.dice.choice(POINTS) if cycle < cycles and cycle % 2 else ""
-                spec = f"{point}=kill@{self.dice.randint(26, 44)}" if point else ""
+                gate = home.path / "gate"
+                gate.unlink(missing_ok=True)
+                spec = f"{point}=kill@{gate}" if point else ""
                 began = time.monotonic()
                 home.start(**({"ENGRAM_FAILPOINT": spec} if spec else {}))
                 self.starts.append(time.monotonic() - began)
@@ -73,24 +75,24 @@ class Torture:
                     self.doubled += len(verdict.doubled)
                     self.faults.append(f"seed {self.seed} cycle {self.done}: {verdict}")
                 if cycle < cycles:
-                    self._kill(home, log, batches, spec)
+                    self._kill(home, log, batches, spec, gate)
             self.acknowledged += len(log.acknowledged)
         finally:
             home.stop()
             shutil.rmtree(home.path, ignore_errors=True)
 
-    def _kill(self, home: Home, log: Log, batches: list[set[str]], spec: str) -> None:
+    def _kill(self, home: Home, log: Log, batches: list[set[str]], spec: str, gate: Path) -> None:
         before = len(log.acknowledged)
         process = home.process
         assert process is not None
         writers = Writers(home, log, name=f"c{self.done}", seed=self.seed)
+        wait_until(lambda: len(log.acknowledged) - before >= ACKS and writers.in_flight > 0, 20)
+        time.sleep(self.dice.uniform(0, 0.03))
         if spec:
+            gate.touch()
             if not wait_until(lambda: process.poll() is not None, 20):
                 self.faults.append(f"cycle {self.done}: {spec} was not reached")
             self.at_points += 1
-        else:
-            wait_until(lambda: len(log.acknowledged) - before >= ACKS and writers.in_flight > 0, 20)
-            time.sleep(self.dice.uniform(0, 0.03))
         in_flight = writers.in_flight
         process.kill()
         process.wait()
