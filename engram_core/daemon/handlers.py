@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from engram_core.recall.budget import Counter
     from engram_core.recall.cache import IndexCache
     from engram_core.recall.compose import Composed
+    from engram_core.recall.itemindex import ItemIndexes
     from engram_core.settings import Settings
     from engram_core.store.transaction import Owner
     from engram_core.tokens import Tokenizer
@@ -83,6 +84,7 @@ class Engine:
         self._user = login_name(os.environ)
         self._facts = self.store.facts()
         self._cache: IndexCache | None = None
+        self._items: ItemIndexes | None = None
         self._policies: Policies | None = None
         self._shorten = bool(self._facts.get("wal_bytes"))  # a killed daemon may have left forgotten text in its log
         self._shorten_at = 0.0
@@ -156,6 +158,15 @@ class Engine:
         return self._cache
 
     @property
+    def items(self) -> ItemIndexes:
+        """The open indexes of items."""
+        if self._items is None:
+            from engram_core.recall.itemindex import ItemIndexes
+
+            self._items = ItemIndexes(self.settings.get("recall.language"))
+        return self._items
+
+    @property
     def policies(self) -> Policies:
         """The policies of the user's folder, then the shipped ones."""
         if self._policies is None:
@@ -209,19 +220,19 @@ class Engine:
 
     @staticmethod
     def _late_handler(method: str) -> Callable[[Engine, dict[str, Any]], Any]:
-        from engram_core.daemon import checkpointing, policies, recalling  # late: a cold machine's first append
+        from engram_core.daemon import checkpointing, itemizing, policies, recalling  # late: a cold first append
 
         handler = (recalling.HANDLERS.get(method) or policies.HANDLERS.get(method) or
-                   checkpointing.READING.get(method))
+                   checkpointing.READING.get(method) or itemizing.READING.get(method))
         if handler is None:
             raise MethodNotFound(f"there is no method {method!r}")
         return handler
 
     @staticmethod
     def _late_writer(method: str) -> Callable[[Engine, dict[str, Any]], Callable[[Any], Any]]:
-        from engram_core.daemon import checkpointing
+        from engram_core.daemon import checkpointing, itemizing
 
-        return checkpointing.WRITING[method]
+        return checkpointing.WRITING.get(method) or itemizing.WRITING[method]
 
     def write(self, ops: list[tuple[str, dict[str, Any]]]) -> list[bytes | EngramError]:
         """Run writing requests in one durable transaction; each gets its own result or error."""

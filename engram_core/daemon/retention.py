@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from engram_core.store.checkpoints import forget_lost_pieces, forget_old_threads
 from engram_core.store.forget import forget_old
+from engram_core.store.items import forget_expired
 from engram_core.store.writes import end_stale_insights
 from engram_core.values import format_time
 
@@ -35,7 +36,8 @@ class Retention:
         self._after = _FIRST
         self._due = 0.0
         self._finished: int | None = None
-        self._done = {"events": 0, "insights": 0, "expired_insights": 0, "threads": 0, "lost_pieces": 0}
+        self._done = {"events": 0, "insights": 0, "expired_insights": 0, "threads": 0, "lost_pieces": 0,
+                      "expired_items": 0}
 
     def step(self, store: Store, settings: Settings, now_ms: int) -> tuple[bool, int]:
         """Do a little of a round that is due; return whether there is more to do and how many rows went."""
@@ -73,6 +75,7 @@ class Retention:
                 self._done["threads"] += gone
                 rows = max(rows, gone)
             self._done["lost_pieces"] += forget_lost_pieces(tx, owner)
+            self._done["expired_items"] += forget_expired(tx, owner)
             if rows == ROWS:  # the owner has more
                 return False
             self._after = owner

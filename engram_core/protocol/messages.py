@@ -57,6 +57,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "get_checkpoint_pieces": Operation("read", ("scope", "thread_id", "ns", "digest"), ("first",)),
     "list_checkpoints": Operation("read", _SCOPED, ("thread_id", "ns", "checkpoint_id", "before", "filter", "limit",
                                                     "after")),
+    "put_items": Operation("write", ("scope", "items")),
+    "touch_items": Operation("write", ("scope", "keys")),
+    "sweep_items": Operation("write", _SCOPED),
+    "get_items": Operation("read", ("scope", "keys")),
+    "search_items": Operation("read", _SCOPED, ("prefix", "query", "filter", "limit", "offset")),
+    "list_item_namespaces": Operation("read", _SCOPED, ("conditions", "max_depth", "limit", "offset")),
     "policies": Operation("read", (), ("policy_id", "table", "source")),
     "reload": Operation("loop", ()),
     "status": Operation("loop", (), _SCOPED),
@@ -65,7 +71,7 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 READS = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "read")
 WRITES = frozenset(name for name, operation in OPERATIONS.items() if operation.kind == "write")
-ADAPTED = frozenset(name for name in OPERATIONS if "checkpoint" in name)
+ADAPTED = frozenset(name for name in OPERATIONS if "checkpoint" in name or "item" in name)
 """What only the adapters of `engram.adapters` ask, by ``request``: these are no memories, and no methods of Memory."""
 _COMMON = frozenset(("cwd", "render", "timeout_ms"))
 

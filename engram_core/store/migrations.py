@@ -13,7 +13,7 @@ from engram_core.errors import SchemaTooNew, StoreCorrupt, StoreError
 from engram_core.failpoints import reach
 from engram_core.store.dialect import Dialect
 from engram_core.store.statements import create_table
-from engram_core.store.tables import CHECKPOINT_TABLES, FIRST_TABLES, TABLES, Table
+from engram_core.store.tables import CHECKPOINT_TABLES, FIRST_TABLES, ITEM_TABLES, TABLES, Table
 
 if TYPE_CHECKING:
     from engram_core.store.connection import Connection
@@ -23,7 +23,8 @@ def _making(tables: Iterable[Table]) -> Callable[[Dialect], list[str]]:
     return lambda dialect: [statement for table in tables for statement in create_table(table, dialect)]
 
 
-STEPS: tuple[Callable[[Dialect], list[str]], ...] = (_making(FIRST_TABLES), _making(CHECKPOINT_TABLES))
+STEPS: tuple[Callable[[Dialect], list[str]], ...] = (
+    _making(FIRST_TABLES), _making(CHECKPOINT_TABLES), _making(ITEM_TABLES))
 VERSION = len(STEPS)
 _APPLICATION = "engram"
 UNFINISHED = "copy of"

@@ -10,6 +10,9 @@ Checkpoints of graphs are no memories: no revision, no ``changes``. A *space* is
 named by a digest, so that a namespace of any length fits a key. ``type`` and ``data`` are what a serializer made, as
 the client encoded it; nothing here looks inside. A value with ``pieces`` is in as many rows of ``checkpoint_pieces``,
 and its ``data`` is their digest. ``channels`` of a checkpoint says which blob each of its channels has.
+
+Items of a key-value store have the owner's revision of their last write as ``seq``, so that an index of them finds what
+is new; ``place`` and ``item`` are digests of the namespace and the key, ``words`` the text they are found by.
 """
 
 from __future__ import annotations
@@ -97,10 +100,18 @@ CHECKPOINT_PIECES = Table("checkpoint_pieces", OWNER, ("space", "digest", "piece
     Column("space", "key"), Column("digest", "key"), Column("piece", "int"), Column("data", "text"),
     Column("at", "ms")))
 
+ITEM_PLACES = Table("item_places", OWNER, ("place",), (Column("place", "key"), Column("path", "json")))
+ITEMS = Table("items", OWNER, ("place", "item"), (
+    Column("place", "key"), Column("item", "key"), Column("item_key", "text"), Column("seq", "int"),
+    Column("value", "json"), Column("words", "text", null=True), Column("created_at", "ms"), Column("updated_at", "ms"),
+    Column("ttl_ms", "int", null=True), Column("expires_at", "ms", null=True)),
+    indexes=((*OWNER, "seq"), (*OWNER, "expires_at")))
+
 FIRST_TABLES = (META, OWNERS, CHANGES, EVENTS, FACTS, EPISODES, PROCEDURES, INSIGHTS, WORKING_STATES, SHORT_TERMS,
                 BUILDS)
 CHECKPOINT_TABLES = (THREADS, CHECKPOINTS, CHANNEL_BLOBS, CHECKPOINT_WRITES, CHECKPOINT_PIECES)
-TABLES = (*FIRST_TABLES, *CHECKPOINT_TABLES)
+ITEM_TABLES = (ITEM_PLACES, ITEMS)
+TABLES = (*FIRST_TABLES, *CHECKPOINT_TABLES, *ITEM_TABLES)
 
 MEMORIES: dict[str, Table] = {"event": EVENTS, "fact": FACTS, "episode": EPISODES, "procedure": PROCEDURES,
                               "insight": INSIGHTS}

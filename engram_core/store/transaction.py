@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from engram_core.errors import EngramError
 from engram_core.scope import SCOPE_FIELDS, Scope
 from engram_core.store import statements as sql
-from engram_core.store.tables import BUILDS, CHANGES, CHECKPOINT_TABLES, MEMORIES, OWNERS, THREADS, Table
+from engram_core.store.tables import BUILDS, CHANGES, CHECKPOINT_TABLES, ITEM_TABLES, MEMORIES, OWNERS, THREADS, Table
 
 if TYPE_CHECKING:
     from engram_core.store.connection import Connection
@@ -27,7 +27,7 @@ def bound(scope: Scope | Owner, **values: Any) -> dict[str, Any]:
     return {**dict(zip(SCOPE_FIELDS, scope, strict=False)), **values}
 
 
-_UNREVISED = (CHANGES, BUILDS, *CHECKPOINT_TABLES)
+_UNREVISED = (CHANGES, BUILDS, *CHECKPOINT_TABLES, *ITEM_TABLES)
 """Tables whose rows may be read without keeping the owner from being changed: by themselves they decide nothing."""
 
 

@@ -47,6 +47,7 @@ def fill(memory: Asked, scope: Scope) -> None:
                               "body": ["t", word, 0], "versions": {"a": f"{n}"}, "values": {"a": ["t", word, 0]}})
           for n in range(2)),
         ("put_checkpoint_writes", {**THREAD, "checkpoint_id": "c1", "writes": [["k", 0, "", "a", "t", word, 0]]}),
+        ("put_items", {"items": [[["n"], "k", {"text": word}, word, 1], [["n"], "k2", {"text": word}, word, None]]}),
         ("put_checkpoint_piece", {**THREAD, "digest": "d", "piece": 0, "data": word}),
     ]
     outcomes = memory.engine.write([(method, params if method == "append_event" else {"scope": scope, **params})
@@ -92,6 +93,8 @@ CHANGES: dict[str, Callable[[Scope], list[tuple[str, dict[str, Any]]]]] = {
                               ("delete_checkpoints", {"thread_ids": ["t1"]}),
                               ("put_checkpoint_writes", {**THREAD, "checkpoint_id": "c1", "replace": True,
                                                          "writes": [["k", -1, "", "a", "t", "new", 0]]})],
+    "items": lambda s: [("touch_items", {"keys": [[["n"], "k"]]}), ("sweep_items", {}),
+                        ("put_items", {"items": [[["n"], "k2", None, None, None], [["m"], "k", {}, "", None]]})],
     "events": lambda s: [("append_event", {"event": {"scope": s, "event_id": "e2", "payload": 1}})],
 }
 
@@ -170,7 +173,9 @@ def _read(make: Callable[..., Asked], scopes: list[Scope]) -> None:
         for level in ("session", "owner"):
             _only(json.dumps(memory.read("list_events", scope=scope, level=level)), scope, scopes, level)
         for method, params in (("get_checkpoint", THREAD), ("list_checkpoints", {}),
-                               ("get_checkpoint_pieces", {**THREAD, "digest": "d"})):
+                               ("get_checkpoint_pieces", {**THREAD, "digest": "d"}), ("search_items", {}),
+                               ("search_items", {"query": " ".join(map(mark, scopes))}), ("list_item_namespaces", {}),
+                               ("get_items", {"keys": [[["n"], "k2"]]})):
             _only(json.dumps(memory.read(method, scope=scope, **params)), scope, scopes, "owner")
         _only(json.dumps(memory.read("search", scope=scope, query=" ".join(map(mark, scopes)))), scope, scopes, "owner")
         for purpose in ("planner", "responder", "tool"):

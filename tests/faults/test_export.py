@@ -19,7 +19,7 @@ from tests.faults.world import Log, Writers, wait_until
 
 TABLES = ("owners", "changes", "events", "facts", "episodes", "procedures", "insights", "working_states",
           "short_terms", "builds", "threads", "checkpoints", "channel_blobs", "checkpoint_writes",
-          "checkpoint_pieces")
+          "checkpoint_pieces", "item_places", "items")
 
 
 def filled(home: Home) -> None:
@@ -42,6 +42,7 @@ def filled(home: Home) -> None:
             thread = {**space, "checkpoint_id": "c1"}
             memory.request("put_checkpoint", {**thread, "metadata": "{}", "body": ["msgpack", "rAA==", 0],
                                               "versions": {"a": "1"}, "values": {"a": ["bytes", "d", 1]}})
+            memory.request("put_items", {"scope": scope, "items": [[["notes"], "k", {"text": "boat"}, "boat", 1000]]})
             memory.request("put_checkpoint_writes", {**thread, "writes": [["k1", 0, "", "a", "null", "r", 0]]})
         assert wait_until(lambda: len(memory.list_context_builds({**SCOPE, "user_id": "bob"})) == 1)
     home.process.terminate()  # type: ignore[union-attr]

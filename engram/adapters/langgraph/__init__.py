@@ -1,6 +1,6 @@
-"""Engram for LangGraph: the checkpoints of graphs. Needs ``pip install 'engram[langgraph]'``.
+"""Engram for LangGraph: checkpoints and the long-term store. Needs ``pip install 'engram[langgraph]'``.
 
-``EngramSaver`` is a checkpointer: ``builder.compile(checkpointer=EngramSaver("graphs.db"))``.
+``builder.compile(checkpointer=EngramSaver("graphs.db"), store=EngramStore("graphs.db"))``.
 """
 
 from __future__ import annotations
@@ -14,5 +14,6 @@ except ImportError as error:
                       hint="run: pip install 'engram[langgraph]'") from error
 
 from engram.adapters.langgraph.saver import EngramSaver
+from engram.adapters.langgraph.store import EngramStore
 
-__all__ = ["EngramSaver"]
+__all__ = ["EngramSaver", "EngramStore"]

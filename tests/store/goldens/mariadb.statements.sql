@@ -144,5 +144,19 @@ SELECT space, digest FROM checkpoint_pieces WHERE tenant_id=%(tenant_id)s AND us
 UPDATE checkpoint_pieces SET space=%(new_space)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
 DELETE FROM checkpoint_pieces WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
 
+-- item_places
+INSERT INTO item_places (tenant_id, user_id, agent_id, place, path) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(place)s, %(path)s);
+INSERT INTO item_places (tenant_id, user_id, agent_id, place, path) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(place)s, %(path)s) ON DUPLICATE KEY UPDATE path=VALUES(path);
+SELECT place, path FROM item_places WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR b=%(b)s) ORDER BY place LIMIT %(limit)s;
+UPDATE item_places SET place=%(new_place)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
+DELETE FROM item_places WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
+
+-- items
+INSERT INTO items (tenant_id, user_id, agent_id, place, item, item_key, seq, value, words, created_at, updated_at, ttl_ms, expires_at) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(place)s, %(item)s, %(item_key)s, %(seq)s, %(value)s, %(words)s, %(created_at)s, %(updated_at)s, %(ttl_ms)s, %(expires_at)s);
+INSERT INTO items (tenant_id, user_id, agent_id, place, item, item_key, seq, value, words, created_at, updated_at, ttl_ms, expires_at) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(place)s, %(item)s, %(item_key)s, %(seq)s, %(value)s, %(words)s, %(created_at)s, %(updated_at)s, %(ttl_ms)s, %(expires_at)s) ON DUPLICATE KEY UPDATE item_key=VALUES(item_key), seq=VALUES(seq), value=VALUES(value), words=VALUES(words), created_at=VALUES(created_at), updated_at=VALUES(updated_at), ttl_ms=VALUES(ttl_ms), expires_at=VALUES(expires_at);
+SELECT place, item FROM items WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR b=%(b)s) ORDER BY place LIMIT %(limit)s;
+UPDATE items SET place=%(new_place)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
+DELETE FROM items WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
+
 -- all owners
 SELECT tenant_id, user_id, agent_id FROM owners WHERE (tenant_id > %(tenant_id)s) OR (tenant_id=%(tenant_id)s AND user_id > %(user_id)s) OR (tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id > %(agent_id)s) ORDER BY tenant_id, user_id, agent_id LIMIT %(limit)s;

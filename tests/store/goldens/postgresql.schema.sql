@@ -252,3 +252,33 @@ CREATE TABLE IF NOT EXISTS "checkpoint_pieces" (
   PRIMARY KEY ("tenant_id", "user_id", "agent_id", "space", "digest", "piece")
 );
 
+CREATE TABLE IF NOT EXISTS "item_places" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "place" TEXT COLLATE "C" NOT NULL,
+  "path" TEXT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "place")
+);
+
+CREATE TABLE IF NOT EXISTS "items" (
+  "tenant_id" TEXT COLLATE "C" NOT NULL,
+  "user_id" TEXT COLLATE "C" NOT NULL,
+  "agent_id" TEXT COLLATE "C" NOT NULL,
+  "place" TEXT COLLATE "C" NOT NULL,
+  "item" TEXT COLLATE "C" NOT NULL,
+  "item_key" TEXT NOT NULL,
+  "seq" BIGINT NOT NULL,
+  "value" TEXT NOT NULL,
+  "words" TEXT,
+  "created_at" BIGINT NOT NULL,
+  "updated_at" BIGINT NOT NULL,
+  "ttl_ms" BIGINT,
+  "expires_at" BIGINT,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "place", "item")
+);
+
+CREATE INDEX IF NOT EXISTS "items_seq" ON "items" ("tenant_id", "user_id", "agent_id", "seq");
+
+CREATE INDEX IF NOT EXISTS "items_expires_at" ON "items" ("tenant_id", "user_id", "agent_id", "expires_at");
+

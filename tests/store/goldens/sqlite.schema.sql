@@ -252,3 +252,33 @@ CREATE TABLE IF NOT EXISTS "checkpoint_pieces" (
   PRIMARY KEY ("tenant_id", "user_id", "agent_id", "space", "digest", "piece")
 ) WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS "item_places" (
+  "tenant_id" TEXT NOT NULL,
+  "user_id" TEXT NOT NULL,
+  "agent_id" TEXT NOT NULL,
+  "place" TEXT NOT NULL,
+  "path" TEXT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "place")
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS "items" (
+  "tenant_id" TEXT NOT NULL,
+  "user_id" TEXT NOT NULL,
+  "agent_id" TEXT NOT NULL,
+  "place" TEXT NOT NULL,
+  "item" TEXT NOT NULL,
+  "item_key" TEXT NOT NULL,
+  "seq" INTEGER NOT NULL,
+  "value" TEXT NOT NULL,
+  "words" TEXT,
+  "created_at" INTEGER NOT NULL,
+  "updated_at" INTEGER NOT NULL,
+  "ttl_ms" INTEGER,
+  "expires_at" INTEGER,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "place", "item")
+) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS "items_seq" ON "items" ("tenant_id", "user_id", "agent_id", "seq");
+
+CREATE INDEX IF NOT EXISTS "items_expires_at" ON "items" ("tenant_id", "user_id", "agent_id", "expires_at");
+

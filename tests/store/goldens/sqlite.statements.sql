@@ -144,5 +144,19 @@ SELECT space, digest FROM checkpoint_pieces WHERE tenant_id=:tenant_id AND user_
 UPDATE checkpoint_pieces SET space=:new_space WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
 DELETE FROM checkpoint_pieces WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
 
+-- item_places
+INSERT INTO item_places (tenant_id, user_id, agent_id, place, path) VALUES (:tenant_id, :user_id, :agent_id, :place, :path);
+INSERT INTO item_places (tenant_id, user_id, agent_id, place, path) VALUES (:tenant_id, :user_id, :agent_id, :place, :path) ON CONFLICT (tenant_id, user_id, agent_id, place) DO UPDATE SET path=excluded.path;
+SELECT place, path FROM item_places WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR b=:b) ORDER BY place LIMIT :limit;
+UPDATE item_places SET place=:new_place WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
+DELETE FROM item_places WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
+
+-- items
+INSERT INTO items (tenant_id, user_id, agent_id, place, item, item_key, seq, value, words, created_at, updated_at, ttl_ms, expires_at) VALUES (:tenant_id, :user_id, :agent_id, :place, :item, :item_key, :seq, :value, :words, :created_at, :updated_at, :ttl_ms, :expires_at);
+INSERT INTO items (tenant_id, user_id, agent_id, place, item, item_key, seq, value, words, created_at, updated_at, ttl_ms, expires_at) VALUES (:tenant_id, :user_id, :agent_id, :place, :item, :item_key, :seq, :value, :words, :created_at, :updated_at, :ttl_ms, :expires_at) ON CONFLICT (tenant_id, user_id, agent_id, place, item) DO UPDATE SET item_key=excluded.item_key, seq=excluded.seq, value=excluded.value, words=excluded.words, created_at=excluded.created_at, updated_at=excluded.updated_at, ttl_ms=excluded.ttl_ms, expires_at=excluded.expires_at;
+SELECT place, item FROM items WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR b=:b) ORDER BY place LIMIT :limit;
+UPDATE items SET place=:new_place WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
+DELETE FROM items WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
+
 -- all owners
 SELECT tenant_id, user_id, agent_id FROM owners WHERE (tenant_id > :tenant_id) OR (tenant_id=:tenant_id AND user_id > :user_id) OR (tenant_id=:tenant_id AND user_id=:user_id AND agent_id > :agent_id) ORDER BY tenant_id, user_id, agent_id LIMIT :limit;
