@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from engram import types
+    from engram.adapters.langchain import (
+        EngramChatMessageHistory,
+        EngramCheckpointer,
+        EngramContextInjector,
+        EngramNodeMiddleware,
+    )
     from engram.aio import AsyncMemory
     from engram.memory import Memory
     from engram.session import AsyncSession, Session
@@ -44,13 +50,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessDenied", "AsyncMemory", "AsyncSession", "BadInput", "BudgetTooSmall", "Busy", "ConfigError",
-    "Conflict", "DeadlineExceeded", "EngramError", "InternalError", "Memory", "MethodNotFound", "NoDaemon",
+    "Conflict", "DeadlineExceeded", "EngramChatMessageHistory", "EngramCheckpointer", "EngramContextInjector",
+    "EngramError", "EngramNodeMiddleware", "InternalError", "Memory", "MethodNotFound", "NoDaemon",
     "NotFound", "ProtocolError", "SchemaTooNew", "Session", "StoreCorrupt", "StoreError", "TokenizerError",
     "UnknownField", "__version__", "types",
 ]
 
 _ELSEWHERE = {"AsyncMemory": "engram.aio", "AsyncSession": "engram.session", "Memory": "engram.memory",
-              "Session": "engram.session", "__version__": "engram_core"}
+              "Session": "engram.session", "__version__": "engram_core",
+              **dict.fromkeys(("EngramChatMessageHistory", "EngramCheckpointer", "EngramContextInjector",
+                               "EngramNodeMiddleware"), "engram.adapters.langchain")}
 
 
 def __getattr__(name: str) -> Any:
