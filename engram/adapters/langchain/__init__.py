@@ -15,12 +15,13 @@ if TYPE_CHECKING:
         EngramContextInjector,
         EngramNodeMiddleware,
     )
+    from engram.adapters.langchain.middleware import EngramMiddleware
     from engram.adapters.langchain.retriever import EngramRetriever
 
-__all__ = ["EngramChatMessageHistory", "EngramCheckpointer", "EngramContextInjector", "EngramNodeMiddleware",
-           "EngramRetriever"]
+__all__ = ["EngramChatMessageHistory", "EngramCheckpointer", "EngramContextInjector", "EngramMiddleware",
+           "EngramNodeMiddleware", "EngramRetriever"]
 
-_WHERE = {"EngramRetriever": "retriever"}
+_WHERE = {"EngramMiddleware": "middleware", "EngramRetriever": "retriever"}
 
 
 def __getattr__(name: str) -> Any:
