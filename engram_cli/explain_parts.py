@@ -280,6 +280,13 @@ def timing_words(explanation: Json) -> str:
     return f"{whole:.1f} ms" + (f": {steps}" if steps else "")
 
 
+def meaning_words(explanation: Json) -> str:
+    """Return which embedding model the question's meaning is from, or why it is absent; "" where none was asked."""
+    found = explanation.get("meaning") or {}
+    absent = clean(found.get("absent") or "")
+    return f"absent: {absent}" if absent else clean(found.get("model") or "")
+
+
 def conflict_lines(explanation: Json) -> list[tuple[str, str]]:
     """Return each disputed fact key with the ids of its facts."""
     listed = explanation.get("conflicts") or []

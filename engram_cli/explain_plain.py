@@ -47,6 +47,8 @@ def _asked(explanation: Json, listed: Sequence[Section]) -> list[str]:
         "used": f"{used} {limit}",
         "candidates": f"{len(rows)}, {states}",
     }
+    if meaning := parts.meaning_words(explanation):
+        fields["meaning"] = meaning
     lines = [f"{name + ':':<12}{value}" for name, value in fields.items()]
     if not rows and not any(pool.stored for pool in parts.pools(explanation)):
         lines += ["", 'nothing is remembered in this scope yet; begin with: engram append "what happened"']

@@ -188,6 +188,8 @@ def _whole(page: Page, explanation: Json, listed: Sequence[Section]) -> None:
         page.wrapped("rank: the order of filling, by the score and by how few tokens it costs", style="dim")
     if rows and (names := parts.signal_names(rows)):
         page.wrapped("parts of the score, in order: " + ", ".join(names), style="dim")
+    if meaning := parts.meaning_words(explanation):
+        page.wrapped(f"meaning by the embedding model: {meaning}", style="dim")
     if timings := parts.timing_words(explanation):
         page.wrapped(f"took {timings}", style="dim")
     if rows:

@@ -100,6 +100,11 @@ FIELDS: tuple[Field, ...] = (
     Field("recall.language", "name", "english", allowed=LANGUAGES, help="language of the stemmer"),
     Field("recall.index_memory_mb", "int", 256, allowed=(1, 1_048_576),
           help="memory the recall indexes may hold; the least used owner's is dropped first"),
+    Field("embed.model", "text", "",
+          help="embedding model for recall by meaning: the folder of one for sentence-transformers, or module:function "
+               "that returns your own; empty is none. A policy weighs it: recipe.meaning"),
+    Field("embed.timeout_ms", "int", 500, allowed=(1, 60_000),
+          help="how long a question may wait for its vector before it is asked without one"),
     Field("redact.enabled", "bool", True, help="replace well-known keys and tokens before storing"),
     Field("redact.patterns", "patterns", {}, help="more to redact: name = regular expression"),
     Field("retention.events_days", "int", 0, allowed=(0, 36_500),
@@ -115,7 +120,7 @@ BY_KEY = {field.key: field for field in FIELDS}
 # What a daemon reads once, at its start; everything else it takes over when told to reload.
 AT_START = frozenset({"store.url", "store.password_file", "store.durability", "store.busy_timeout_ms",
                       "store.answer_timeout_ms", "daemon.socket", "daemon.max_connections", "recall.language",
-                      "recall.index_memory_mb"})
+                      "recall.index_memory_mb", "embed.model", "embed.timeout_ms"})
 SECTIONS = tuple(dict.fromkeys(field.key.split(".")[0] for field in FIELDS))
 
 

@@ -29,10 +29,12 @@ from engram_core.values import INT_MAX, dump_json, show
 
 if TYPE_CHECKING:
     from engram_core.daemon.recalling import Wanted
+    from engram_core.daemon.vectors import Vectors
     from engram_core.policy import Policies
     from engram_core.recall.budget import Counter
     from engram_core.recall.cache import IndexCache
     from engram_core.recall.compose import Composed
+    from engram_core.recall.embedding import Embedding
     from engram_core.recall.itemindex import ItemIndexes
     from engram_core.settings import Settings
     from engram_core.store.transaction import Owner
@@ -48,7 +50,7 @@ SHORTEN_S = 1.0  # between two tries to empty the log
 
 
 KERNEL = ("analysis", "bpe", "documents", "fit", "index", "jsontext", "lexicon", "matching", "pieces", "pool",
-          "question", "ranking", "recipe", "shown", "table", "timewords")
+          "question", "ranking", "recipe", "shown", "table", "timewords", "vectors")
 
 
 def kernel_facts() -> dict[str, Any]:
@@ -93,6 +95,8 @@ class Engine:
         self._counters: dict[tuple[str, str], Counter] = {}
         self._builds = Builds(self.store, settings.get("retention.builds_per_run"), self._recalled)
         self._retention = Retention()
+        self._embedding: Embedding | None = None
+        self._vectors: Vectors | None = None
         self.spool = Spool(self, database_path(settings, os.environ) if self.store.far else database)
 
     def reload(self, settings: Settings) -> None:
@@ -154,7 +158,7 @@ class Engine:
             from engram_core.recall.cache import IndexCache
 
             self._cache = IndexCache(lambda: self.tokenizer, self.settings.get("recall.language"),
-                                     self.settings.get("recall.index_memory_mb") << 20)
+                                     self.settings.get("recall.index_memory_mb") << 20, self.embedding)
         return self._cache
 
     @property
@@ -165,6 +169,17 @@ class Engine:
 
             self._items = ItemIndexes(self.settings.get("recall.language"))
         return self._items
+
+    @property
+    def embedding(self) -> Embedding | None:
+        """The embedding model, None where none is configured; its loading begins at its first use."""
+        if self._embedding is None and (name := self.settings.get("embed.model")):
+            from engram_core.daemon.vectors import Vectors
+            from engram_core.recall.embedding import Embedding
+
+            self._embedding = Embedding(name, self.settings.get("embed.timeout_ms"))
+            self._vectors = Vectors(self._embedding, self.store, self._reading)
+        return self._embedding
 
     @property
     def policies(self) -> Policies:
@@ -276,7 +291,7 @@ class Engine:
 
     def fast(self, method: str, params: dict[str, Any]) -> bool:
         """Tell whether a read is short enough for the event loop: its index is open and little was written since."""
-        if self.store.far:  # the loop must not wait for a server
+        if self.store.far or self.settings.get("embed.model"):  # the loop must not wait for a server or a model
             return False
         if method in ("get_working_state", "get_stm"):
             return True
@@ -305,7 +320,9 @@ class Engine:
     def after_commit(self) -> bool:
         """Do a little of what may wait until the queue is empty, and return whether there is more."""
         with self._writing:
-            return self._tidy()
+            more = self._vectors is not None and self._cache is not None and self._vectors.step(
+                self._cache, self.now_ms())
+            return self._tidy() or more
 
     def _tidy(self) -> bool:
         if self._builds.flush() or self._store_counts():
@@ -337,7 +354,8 @@ class Engine:
                 "index": index, "database": self.store.name, "schema": self.store.schema,
                 "durability": self.store.durability, "backend": self.store.kind,
                 self.store.kind: {**self._facts, **self.store.health()},
-                "retention": self._retention.facts(self.settings)}
+                "retention": self._retention.facts(self.settings),
+                **({"embedding": self._embedding.facts()} if self._embedding is not None else {})}
 
     def close(self) -> None:
         """Close the database, after the read under way."""

@@ -4,6 +4,7 @@ from engram_core.kernel.documents cimport Documents
 from engram_core.kernel.matching cimport Cell, Matching, Scales, Sheet
 from engram_core.kernel.question cimport Names, Question
 from engram_core.kernel.recipe cimport Recipe
+from engram_core.kernel.vectors cimport Vectors
 
 cdef struct Span:  # days
     int32_t first
@@ -39,6 +40,7 @@ cdef class Scores:
     cdef void* block  # that holds them
     cdef size_t block_size
     cdef float* sessions
+    cdef float* likeness  # by document, to the question's vector; NULL where none is asked for
     cdef Scales scales
     cdef double[8][256] worths  # of the terms of each byte of a mask, together
     cdef Recipe recipe
@@ -72,7 +74,8 @@ cdef class TextIndex:
     cdef Documents documents
     cdef Matching matching
     cdef Names names
+    cdef readonly Vectors vectors
     cdef void* spare  # the block of scores that are gone
     cdef size_t spare_size
 
-    cdef Scores ask(self, str text, object weights, object intervals, object keywords)
+    cdef Scores ask(self, str text, object weights, object intervals, object keywords, bytes meaning=*)

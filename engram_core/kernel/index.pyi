@@ -1,6 +1,7 @@
 from collections.abc import Iterable, Mapping
 
 from engram_core.kernel.recipe import RECIPE as RECIPE
+from engram_core.kernel.vectors import Vectors
 
 __all__ = ["RECIPE", "Scores", "TextIndex"]
 
@@ -42,7 +43,10 @@ class TextIndex:
         weights: Mapping[str, float] | None = None,
         intervals: Iterable[tuple[int, int]] = (),
         keywords: Iterable[str] = (),
+        meaning: bytes | None = None,
     ) -> Scores: ...
+    @property
+    def vectors(self) -> Vectors: ...
     @property
     def size(self) -> int: ...
     @property

@@ -9,7 +9,7 @@ The score of a turn in a dialogue, with the weights of RECIPE:
 
     base    = (words + related + grams + pairs + feedback) x assistant factor + speaker
     context = base + shares of the base of the two turns before and after, across changes of speaker
-    score   = context + session + time + mentions + when + number - question + instruction + coverage
+    score   = context + session + time + mentions + when + number - question + instruction + coverage + meaning
 
 What is no turn of a dialogue has no neighbours, session, speaker, assistant factor, question or instruction part. An
 index is used by one thread at a time; Scores stay valid until the index changes.
@@ -42,6 +42,7 @@ cdef class TextIndex:
         self.documents = Documents(language)
         self.matching = Matching()
         self.names = Names()
+        self.vectors = Vectors()
 
     def __dealloc__(self):
         free(self.spare)
@@ -54,6 +55,7 @@ cdef class TextIndex:
     def remove(self, Py_ssize_t doc) -> None:
         """Take a document out; its number is not used again."""
         self.documents.remove(doc)
+        self.vectors.drop(doc)
 
     def set_cost(self, Py_ssize_t doc, int cost) -> None:
         """Tell what a document costs in tokens, by which long turns are known."""
@@ -61,11 +63,14 @@ cdef class TextIndex:
             raise ValueError(f"doc is {doc}; it must be the number of a live document")
         self.documents.cost[doc] = cost
 
-    def query(self, str text not None, *, weights=None, intervals=(), keywords=()) -> Scores:
-        """Score every document for a question; intervals are days it speaks of, keywords more words to look for."""
-        return self.ask(text, weights, intervals, keywords)
+    def query(self, str text not None, *, weights=None, intervals=(), keywords=(), meaning=None) -> Scores:
+        """Score every document for a question.
 
-    cdef Scores ask(self, str text, object weights, object intervals, object keywords):
+        Intervals are days it speaks of, keywords more words to look for, meaning its vector, if a model gave one.
+        """
+        return self.ask(text, weights, intervals, keywords, meaning)
+
+    cdef Scores ask(self, str text, object weights, object intervals, object keywords, bytes meaning=None):
         cdef Scores scores = Scores.__new__(Scores)
         cdef int i
         read_recipe(weights, &scores.recipe)
@@ -84,6 +89,8 @@ cdef class TextIndex:
         self.matching.match(self.documents, scores.question, &scores.recipe, &scores.sheet, scores.sessions,
                             &scores.scales, scores.stems)
         scores.postings = self.matching.read
+        if meaning is not None and scores.recipe.meaning:
+            scores.likeness = self.vectors.likeness(meaning, scores.n)
         scores._combine()
         return scores
 
@@ -105,7 +112,7 @@ cdef class TextIndex:
     @property
     def nbytes(self) -> int:
         """Bytes of memory held."""
-        return self.documents.nbytes() + self.matching.nbytes() + self.spare_size
+        return self.documents.nbytes() + self.matching.nbytes() + self.spare_size + self.vectors.nbytes
 
 
 cdef class Scores:
@@ -116,6 +123,7 @@ cdef class Scores:
 
     def __dealloc__(self):
         free(self.spans)
+        free(self.likeness)
         if self.index is not None and self.block_size > self.index.spare_size:
             self.block, self.index.spare = self.index.spare, self.block
             self.index.spare_size = self.block_size
@@ -180,6 +188,7 @@ cdef class Scores:
         parts["question"] = -recipe.question if flags & QUESTION else 0.0
         parts["instruction"] = recipe.instruction * (0.15 + cell.sums[WORDS]) if flags & INSTRUCTION else 0.0
         parts["coverage"] = recipe.coverage * self._coverage(mask_around(self, doc))
+        parts["meaning"] = recipe.meaning * self.likeness[doc] if self.likeness != NULL else 0.0
         return {name: value for name, value in parts.items() if abs(value) > 1e-7}
 
     def matched(self, Py_ssize_t doc) -> list:
@@ -267,7 +276,7 @@ cdef class Scores:
         cdef int t
         self.asked = self.recipe.assistant_asked if self.question.asks_assistant else self.recipe.assistant
         self.chat = documents.named_turns == 0
-        self.empty = self.question.gram_count == 0 or self.scales.grams == 0
+        self.empty = (self.question.gram_count == 0 or self.scales.grams == 0) and self.likeness == NULL
         for t in range(self.question.term_count):
             if self.question.terms[t].stem != NONE:
                 self.empty = False
@@ -331,7 +340,7 @@ cdef class Scores:
                 self.context[doc] = sum
                 sum += session_part(sum, self.sessions[session[doc]], &weights)
                 self.data[doc] = self._finished(doc, sum, mask_around(self, doc), flags[doc] & weights.cues)
-            elif flags[doc] & weights.cues or self.span_count:
+            elif flags[doc] & weights.cues or self.span_count or self.likeness != NULL:
                 self.data[doc] = self._finished(doc, session_part(0, self.sessions[session[doc]], &weights), 0,
                                                 flags[doc] & weights.cues)
             else:
@@ -369,6 +378,8 @@ cdef class Scores:
             score += recipe.instruction * (0.15 + self._cell(doc).sums[WORDS]) if found & INSTRUCTION else 0
         if mask:
             score += recipe.coverage * self._coverage(mask)
+        if self.likeness != NULL:
+            score += recipe.meaning * self.likeness[doc]
         return <float>score
 
     cdef double _time(self, Py_ssize_t doc) noexcept:

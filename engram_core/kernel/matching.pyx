@@ -256,9 +256,12 @@ cdef class Matching:
             word = documents.lexicon.words[word].next
 
     cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept:
-        """Return the sum of the 4-grams' idf, by which what the column holds is to be divided."""
+        """Return the sum of the 4-grams' idf, by which what the column holds is to be divided, 0 when none was found.
+
+        Those that no memory holds count as well, so that a few letters alike are not taken for the whole question.
+        """
         cdef Lexicon lexicon = documents.lexicon
-        cdef double total = 0, worth
+        cdef double total = 0, absent = question.missing_count, worth
         cdef float share, times
         cdef uint32_t* tally = self.tally
         cdef Gram* gram
@@ -286,6 +289,7 @@ cdef class Matching:
                         touched += tally[doc] == 0
                         tally[doc] += count
             if not touched:
+                absent += alike
                 continue
             worth = alike * idf(documents.live, touched)
             total += worth
@@ -295,7 +299,7 @@ cdef class Matching:
                 times = <float>tally[doc]
                 tally[doc] = 0
                 held(to, doc).sums[GRAMS] += share * times / (times + self.gram_norms[doc])
-        return total
+        return total + absent * idf(documents.live, 0) if total else 0
 
     cdef bint _common(self, Documents documents, const Gram* gram) noexcept:
         """Tell whether the 4-gram stands in so many places that it says nothing and would cost the most."""

@@ -26,11 +26,13 @@ cdef class Question:
     cdef Term[MOST_TERMS] terms
     cdef Pair[MOST_PAIRS] pairs
     cdef uint32_t[MOST_GRAMS] grams
+    cdef uint64_t[MOST_GRAMS] missing  # hashes of the 4-grams that no memory ever held
     cdef Relative[MOST_RELATED] related  # by term
     cdef int related_count
     cdef int term_count
     cdef int pair_count
     cdef int gram_count
+    cdef int missing_count
     cdef double ideal  # the sum of the weighted idf, set when the words are matched
     cdef int32_t speaker  # the one named, or -1
     cdef bint asks_when
@@ -44,6 +46,7 @@ cdef class Question:
     cdef int _relate(self, Documents documents, float rare) except -1
     cdef int _pair(self, int first, int second) except -1
     cdef int _grams(self, Documents documents, str head) except -1
+    cdef void _missing(self, uint64_t hash) noexcept
 
 cdef class Names:
     cdef Py_ssize_t version

@@ -193,7 +193,10 @@ cdef class Question:
         lexicon.cut_grams(head)
         for g in range(lexicon.cut_count):
             gram = lexicon.gram(lexicon.cut[g])
-            if gram == NONE or self.gram_count == MOST_GRAMS:
+            if gram == NONE:
+                self._missing(lexicon.cut[g])
+                continue
+            if self.gram_count == MOST_GRAMS:
                 continue
             for i in range(self.gram_count):
                 if self.grams[i] == gram:
@@ -202,3 +205,12 @@ cdef class Question:
                 self.grams[self.gram_count] = gram
                 self.gram_count += 1
         return 0
+
+    cdef void _missing(self, uint64_t hash) noexcept:
+        cdef int i
+        for i in range(self.missing_count):
+            if self.missing[i] == hash:
+                return
+        if self.missing_count < MOST_GRAMS:
+            self.missing[self.missing_count] = hash
+            self.missing_count += 1

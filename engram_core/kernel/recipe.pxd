@@ -31,5 +31,6 @@ cdef struct Recipe:
     float question
     float instruction
     float coverage
+    float meaning
 
 cdef int read_recipe(object weights, Recipe* recipe) except -1

@@ -9,7 +9,7 @@ RECIPE = {
     # Words: BM25F over the fields of a text.
     "k1": 1.2,  # how soon more occurrences of a word stop to count
     "b": 0.4,  # how much a long text pays for its length
-    "body": 0.2,  # a word behind the lead of a long text, against one in the lead
+    "body": 0.12,  # a word behind the lead of a long text, against one in the lead
     "caption": 0.75,  # a word of a picture's caption
     "question_word": 0.4,  # a question's word that only shapes it ("kind", "often")
     # What is added to the words.
@@ -22,6 +22,7 @@ RECIPE = {
     "related_documents": 2,  # a word in more documents than this speaks for itself
     "related_beside": 0.4,  # how much of that related words are worth where some memory holds the word itself
     "coverage": 0.1,  # the squared share of the question's words found here or in a neighbour
+    "meaning": 0,  # likeness to the question by the embedding model that embed.model names
     # Who speaks.
     "assistant": 0.3,  # factor on an assistant's turn in chats of user and assistant
     "assistant_asked": 0.6,  # the same when the question asks what "you" said
@@ -33,8 +34,8 @@ RECIPE = {
     "next": 0.2,
     "second_previous": 0.2,
     "second_next": 0.3,
-    "long_turn": 0.6,  # how much of that a long turn receives
-    "long_turn_tokens": 80,  # a turn that costs more is long
+    "long_turn": 0.2,  # how much of that a long turn receives
+    "long_turn_tokens": 120,  # a turn that costs more is long
     "session": 0.45,  # the session's own BM25 against the best session's
     "session_b": 0.6,
     # Time.
@@ -130,6 +131,8 @@ cdef int put(Recipe* recipe, str name, float value) except -1:
         recipe.instruction = value
     elif name == "coverage":
         recipe.coverage = value
+    elif name == "meaning":
+        recipe.meaning = value
     return 0
 
 

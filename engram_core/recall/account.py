@@ -58,7 +58,8 @@ def explanation(packet: Composed, reads: Reads, *, memory_id: str | None = None)
                    "sections": _sections(packet, accounts)},
         "candidates": rows, "counts": found.counts, "filters": [
             {"kind": kind, "filter": name, "excluded": number} for kind, name, number in filters(found)],
-        "conflicts": found.conflicts}
+        "conflicts": found.conflicts,
+        **({"meaning": {"model": found.meaning.model, "absent": found.meaning.absent}} if found.meaning else {})}
 
 
 def _count_uncounted(found: Gathered, counter: Counter, accounts: list[dict[str, Any]]) -> None:

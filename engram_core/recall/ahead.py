@@ -19,7 +19,8 @@ def of_refresh(index: OwnerIndex, reads: Reads) -> list[Request]:
     if index.revision >= 0:
         return [reads.of_news(index.owner, index.revision, WANTED)]
     kinds = [reads.of_memories(kind, index.owner, COLUMNS[kind]) for kind in KINDS]
-    return [reads.of_revision(index.owner), *(request for requests in kinds for request in requests)]
+    vectors = [reads.of_vectors(index.owner, index.model)] if index.model else []
+    return [reads.of_revision(index.owner), *(request for requests in kinds for request in requests), *vectors]
 
 
 def of_session(index: OwnerIndex, scope: Scope, turns: int, reads: Reads) -> list[Request]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from engram_core.recall.index import OwnerIndex
 from engram_core.scope import SCOPE_LEVELS
 
 if TYPE_CHECKING:
+    from engram_core.recall.embedding import Embedding
     from engram_core.scope import Scope
     from engram_core.store.reads import Reads
     from engram_core.store.transaction import Owner
@@ -18,10 +19,21 @@ if TYPE_CHECKING:
 _DEAD = 4096  # documents taken out of an index before it is worth making anew
 
 
+class Meaning(NamedTuple):
+    """What an embedding model says of a question: its vector, or why that is absent."""
+
+    model: str
+    vector: bytes | None
+    absent: str
+
+
 class IndexCache:
     """The open indexes of a database, the least recently used dropped when they hold more than ``limit`` bytes."""
 
-    def __init__(self, tokenizer: Callable[[], Tokenizer], language: str, limit: int) -> None:
+    def __init__(self, tokenizer: Callable[[], Tokenizer], language: str, limit: int,
+                 embedding: Embedding | None = None) -> None:
+        self.embedding = embedding
+        self._model = ""
         self._open: OrderedDict[Owner, OwnerIndex] = OrderedDict()
         self._tokenizer = tokenizer
         self._language = language
@@ -35,6 +47,10 @@ class IndexCache:
 
         ``turns`` of the session will be wanted too.
         """
+        if self.embedding is not None and self._model != self.embedding.model_id:
+            self._model = self.embedding.model_id  # it was loaded just now: from here on the indexes have vectors
+            for one in list(self._open):
+                self.drop(one)
         stamp, owner = reads.stamp(), scope.owner
         if stamp < 0 or self._last[:2] != (stamp, owner):
             if reads.far:
@@ -55,7 +71,7 @@ class IndexCache:
         before = index.revision
         index.refresh(reads, stamp)
         if index.dead > max(_DEAD, int(index.table.live)):  # it would hold ever more of what was forgotten
-            index = OwnerIndex(owner, self._tokenizer(), self._language)
+            index = self._new(owner)
             index.refresh(reads, stamp)
         self._open[owner] = index
         self._open.move_to_end(owner)
@@ -67,7 +83,27 @@ class IndexCache:
         return index
 
     def _known(self, owner: Owner) -> OwnerIndex:
-        return self._open.get(owner) or OwnerIndex(owner, self._tokenizer(), self._language)
+        return self._open.get(owner) or self._new(owner)
+
+    def _new(self, owner: Owner) -> OwnerIndex:
+        return OwnerIndex(owner, self._tokenizer(), self._language, self._model)
+
+    def meaning(self, text: str, weights: Mapping[str, float]) -> Meaning | None:
+        """Return a question's vector, or why there is none; None where no model is asked or it weighs nothing."""
+        if self.embedding is None or not weights.get("meaning") or not text:
+            return None
+        vector, absent = self.embedding.question(text)
+        if vector is not None and self._model != self.embedding.model_id:
+            vector, absent = None, "the model was loaded just now"
+        return Meaning(self.embedding.model_id or self.embedding.name, vector, absent)
+
+    def take_unembedded(self, most: int) -> tuple[OwnerIndex, dict[int, tuple[str, int, str]]] | None:
+        """Return an open index and some of its texts that have no vector, by document; None when there are none."""
+        for index in list(self._open.values()):
+            if index.unembedded:
+                docs = list(index.unembedded)[:most]
+                return index, {doc: index.unembedded.pop(doc) for doc in docs}
+        return None
 
     def _shrink(self) -> None:
         """Drop indexes until the rest fits the limit; the last used one stays."""

@@ -21,7 +21,7 @@ from engram_core.values import day_of, dump_json
 if TYPE_CHECKING:
     from engram_core.packet import PacketRequest
     from engram_core.policy import Policy, Purpose
-    from engram_core.recall.cache import IndexCache
+    from engram_core.recall.cache import IndexCache, Meaning
     from engram_core.store.reads import Reads
 
 SECTION_OF_KIND = {"event": "key_quotes", "fact": "facts", "episode": "episodes", "procedure": "procedures",
@@ -90,6 +90,7 @@ class Gathered:
         self.layers = layers
         self.state: dict[str, Any] = {}
         self.scores: list[Any] = []
+        self.meaning: Meaning | None = None
         self.pool = Pool([index.ids for _, index in layers], SECTION_OF_ARRAY)
         self.lines: dict[int, str] = {}
         self.forms: dict[int, list[tuple[str, str]]] = {}
@@ -117,8 +118,10 @@ def gather(question: Question, reads: Reads, cache: IndexCache, exclude: Taken |
         found.state, parts = state_parts(question, found.layers[0][1], reads)
         found.question = question = _with_weak_cues(question, found.state)
     if question.text:
+        found.meaning = cache.meaning(question.text, question.policy.recipe)
         found.scores = [index.text.query(question.text, weights=question.policy.recipe or None,
-                                         intervals=question.intervals, keywords=question.request.cues.keywords)
+                                         intervals=question.intervals, keywords=question.request.cues.keywords,
+                                         meaning=found.meaning and found.meaning.vector)
                         for _, index in found.layers]
     for part in parts:
         _add_part(found, part)

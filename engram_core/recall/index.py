@@ -6,6 +6,7 @@ Built from the store at first use, brought up to date before every read, dropped
 from __future__ import annotations
 
 import json
+from binascii import a2b_base64
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from engram_core.kernel.index import TextIndex
 from engram_core.kernel.table import ALWAYS, NEVER, Table
 from engram_core.recall import timex
 from engram_core.recall.calls import ToolCalls
+from engram_core.recall.embedding import MOST_CHARS, digest_of
 from engram_core.recall.forms import fold
 from engram_core.recall.held import Lines
 from engram_core.recall.items import captioned, citation_line, short_forms
@@ -79,11 +81,15 @@ def state_places(scope: Scope) -> tuple[tuple[str, str, str], tuple[str, str, st
 class OwnerIndex:
     """Everything recall needs of one owner's memories but their text; ``revision`` is the newest change it has seen.
 
-    ``counted`` are (kind, seq, tokens) of lines that had to be counted because their rows did not have it.
+    ``counted`` are (kind, seq, tokens) of lines that had to be counted because their rows did not have it, and
+    ``unembedded`` (kind, seq, text) by document of texts that have no vector of ``model``, "" for none wanted.
     """
 
-    def __init__(self, owner: Owner, tokenizer: Tokenizer, language: str) -> None:
+    def __init__(self, owner: Owner, tokenizer: Tokenizer, language: str, model: str = "") -> None:
         self.owner = owner
+        self.model = model
+        self.unembedded: dict[int, tuple[str, int, str]] = {}
+        self._stored: dict[int, tuple[str, str]] = {}
         self.revision = -1
         self.table = Table()
         self.ids: list[str] = []
@@ -180,9 +186,12 @@ class OwnerIndex:
         self._stamp = stamp
         if self.revision < 0:
             current = reads.revision(self.owner)
+            if self.model:
+                self._stored = {seq: (digest, vector) for seq, digest, vector in reads.vectors(self.owner, self.model)}
             for kind in KINDS:
                 self._load(kind, reads.memories(kind, self.owner, COLUMNS[kind]))
             self.revision = current
+            self._stored = {}
         elif news := reads.news(self.owner, self.revision, WANTED):
             self._take_over(news)
 
@@ -261,6 +270,7 @@ class OwnerIndex:
             return
         self.table.remove(doc)
         self.text.remove(doc)
+        self.unembedded.pop(doc, None)
         self.ids[doc] = ""
         self.disputed.discard(doc)
         key = self.keys.pop(doc, None)
@@ -296,10 +306,28 @@ class OwnerIndex:
                       dialogue=kind == "event" and status == 0, ts_ms=ts, cost=costs[0][0] if costs else 0,
                       intervals=intervals)
         self.ids.append(id_)
+        if self.model and status == 0 and text.strip():
+            self._embed(doc, kind, seq, text[:MOST_CHARS])
         if value is not None and value.get("sources"):
             self.cites[doc] = tuple(value["sources"])
         self._docs[KINDS.index(kind)][seq] = doc
         return int(doc)
+
+    def _embed(self, doc: int, kind: str, seq: int, text: str) -> None:
+        """Give the document the stored vector of its text, or note that it has none."""
+        digest, vector = self._stored.get(seq, ("", ""))
+        try:
+            if vector and digest == digest_of(text):
+                self.text.vectors.put(doc, a2b_base64(vector))
+                return
+        except ValueError:  # of another width than the others, or cut: it is made again
+            pass
+        self.unembedded[doc] = (kind, seq, text)
+
+    def embedded(self, doc: int, vector: bytes) -> None:
+        """Give a document a vector, unless it is gone or changed since, or those stored are of another length."""
+        if self.table.alive(doc) and self.text.vectors.width in (0, len(vector)):
+            self.text.vectors.put(doc, vector)
 
     def count(self, line: str) -> tuple[int, int]:
         """Count a line as an inner and as a last item of its section."""

@@ -116,8 +116,11 @@ def _find(scope: Scope, query: str, kinds: list[str], most: int, policy: Policy,
     """Return the best of every kind and layer by their text alone."""
     intervals = timex.resolve(query, day_of(now_ms))
     found: list[Hit] = []
-    for level, index in cache.layers(scope, reads):
-        scores = index.text.query(query, weights=policy.recipe or None, intervals=intervals)
+    layers = cache.layers(scope, reads)
+    meaning = cache.meaning(query, policy.recipe)
+    for level, index in layers:
+        scores = index.text.query(query, weights=policy.recipe or None, intervals=intervals,
+                                  meaning=meaning and meaning.vector)
         raw = scores.raw()
         for kind in kinds:
             if level == "user" or kind not in ("event", "insight"):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from engram_core.store.connection import Connection
 
 FORMAT = 1
+SCHEMAS = (1, 2, 3, 4)
+"""Schemas whose exports can be read: what changed since the first of them are further tables."""
 _EXPORT = "engram.export"
 _PART_ROWS = 500
 
@@ -184,7 +186,7 @@ def _check_head(head: dict[str, Any], name: str) -> None:
     if head.get("format") != _EXPORT:
         raise BadInput(f"{name} is no export of Engram", hint="name a file made by engram export")
     version, schema = head.get("version"), head.get("schema")
-    if version != FORMAT or schema != VERSION:
+    if version != FORMAT or schema not in SCHEMAS:
         raise BadInput(f"{name} is an export of version {version}, schema {schema}; this program reads version "
                        f"{FORMAT}, schema {VERSION}", hint="import it with the Engram that wrote it")
 

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 from engram_core.errors import BadInput
 from engram_core.scope import SCOPE_LEVELS, Scope
 from engram_core.store.packed import unpack
-from engram_core.store.tables import BUILDS, EVENTS, ID_COLUMN, MEMORIES, SHORT_TERMS, WORKING_STATES, Table
+from engram_core.store.tables import (
+    BUILDS,
+    EVENTS,
+    ID_COLUMN,
+    MEMORIES,
+    SHORT_TERMS,
+    VECTORS,
+    WORKING_STATES,
+    Table,
+)
 from engram_core.values import dump_json, parse_time
 
 if TYPE_CHECKING:
@@ -107,6 +116,8 @@ class Deletion:
             if not self._dry:
                 self._tx.delete(MEMORIES[kind], owner, where="seq={seq}", seq=seq)
                 self._tx.changed(owner, self._tx.next_revision(owner), kind, seq, id_, "forget")
+        if not self._dry:
+            self._tx.delete_many(VECTORS, owner, [seq for seq, _ in rows])
         found = {id_ for _, id_ in rows}
         self._gone.setdefault(owner, set()).update(found)
         if kind == "event":

@@ -13,7 +13,7 @@ from engram_core.errors import SchemaTooNew, StoreCorrupt, StoreError
 from engram_core.failpoints import reach
 from engram_core.store.dialect import Dialect
 from engram_core.store.statements import create_table
-from engram_core.store.tables import CHECKPOINT_TABLES, FIRST_TABLES, ITEM_TABLES, TABLES, Table
+from engram_core.store.tables import CHECKPOINT_TABLES, FIRST_TABLES, ITEM_TABLES, TABLES, VECTORS, Table
 
 if TYPE_CHECKING:
     from engram_core.store.connection import Connection
@@ -24,7 +24,7 @@ def _making(tables: Iterable[Table]) -> Callable[[Dialect], list[str]]:
 
 
 STEPS: tuple[Callable[[Dialect], list[str]], ...] = (
-    _making(FIRST_TABLES), _making(CHECKPOINT_TABLES), _making(ITEM_TABLES))
+    _making(FIRST_TABLES), _making(CHECKPOINT_TABLES), _making(ITEM_TABLES), _making((VECTORS,)))
 VERSION = len(STEPS)
 _APPLICATION = "engram"
 UNFINISHED = "copy of"

@@ -18,6 +18,7 @@ from engram_core.store.tables import (
     MEMORIES,
     OWNERS,
     SHORT_TERMS,
+    VECTORS,
     WORKING_STATES,
     Table,
 )
@@ -160,6 +161,15 @@ class Reads:
                  ) -> list[tuple[Any, ...]]:
         """Return columns of the owner's memories of a kind, all of them or those with the given seqs, by seq."""
         return [row for request in self.of_memories(kind, owner, columns, seqs) for row in self._rows(*request)]
+
+    def vectors(self, owner: Owner, model: str) -> list[tuple[Any, ...]]:
+        """Return seq, digest and vector of the owner's texts, those of one model."""
+        return self._rows(*self.of_vectors(owner, model))
+
+    def of_vectors(self, owner: Owner, model: str) -> Request:
+        """Return what ``vectors`` asks."""
+        return (sql.select(VECTORS, self._dialect, ("seq", "digest", "vector"), where="model={model}"),
+                bound(owner, model=model))
 
     def of_memories(self, kind: str, owner: Owner, columns: tuple[str, ...], seqs: list[int] | None = None,
                     ) -> list[Request]:

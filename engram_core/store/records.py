@@ -1,8 +1,8 @@
 """A whole store as one stream of records: owner by owner, table by table, by key. Driven by copies, exports, imports.
 
-A record is one row of one table. Everything that belongs to somebody is in the stream; what describes the database
-itself (``meta``) is not, for the other side has its own. Where a digest is wanted it is made from the records' JSON,
-which is the same on every database.
+A record is one row of one table. Everything that belongs to somebody is in the stream but vectors, which the other
+side makes again from the memories; what describes the database itself (``meta``) is not, for the other side has its
+own. Where a digest is wanted it is made from the records' JSON, which is the same on every database.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from heapq import merge
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core.store import statements as sql
-from engram_core.store.tables import BUILDS, OWNER, OWNERS, TABLES, THREADS, Table
+from engram_core.store.tables import BUILDS, OWNER, OWNERS, TABLES, THREADS, VECTORS, Table
 from engram_core.store.transaction import Owner, bound
 from engram_core.values import dump_json
 
 if TYPE_CHECKING:
     from engram_core.store.connection import Connection
 
-OWNED: tuple[Table, ...] = (*(table for table in TABLES if table.scope and table is not OWNERS), OWNERS)
+OWNED: tuple[Table, ...] = (*(table for table in TABLES if table.scope and table not in (OWNERS, VECTORS)), OWNERS)
 """The tables of a stream in their order; an owner's revision comes last, when everything it stands for is there."""
 BY_NAME = {table.name: table for table in OWNED}
 _PAGE = 200

@@ -120,6 +120,13 @@ def select_many(table: Table, dialect: Dialect, columns: tuple[str, ...], count:
             f"AND {by} IN ({marks})")
 
 
+@lru_cache(maxsize=64)
+def delete_many(table: Table, dialect: Dialect, count: int) -> str:
+    """Delete the owner's rows with one of ``count`` seqs: parameters p0, p1 and so on."""
+    marks = ", ".join(dialect.parameter.format(name=f"p{at}") for at in range(count))
+    return f"DELETE FROM {table.name} WHERE {_scoped(table, dialect, 'owner')} AND seq IN ({marks})"
+
+
 @lru_cache(maxsize=8)
 def news(changes: Table, parts: tuple[tuple[str, Table, tuple[str, ...]], ...], dialect: Dialect) -> str:
     """Select an owner's changes after a revision, and beside each what it changed as it is now.

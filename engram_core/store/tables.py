@@ -4,7 +4,9 @@ Every memory row of an owner has ``seq``, the owner's revision at which the row 
 it in the index, in ``changes`` and in the reads of a packet. ``body`` is the memory's canonical JSON, ``line`` what a
 packet emits for it where that differs, ``tokens`` the counts of that line as "tokenizer:inner:last". A fact's ``past``
 lists what its body was until when, while its status or validity was another; an insight's ``digest`` is that of its
-first body, by which a repeated append is known after the insight has changed.
+first body, by which a repeated append is known after the insight has changed. A vector belongs to the memory of its
+seq; ``digest`` is that of the text it was made from, ``vector`` the base64 of its bytes. Vectors can be made again from
+the memories, so they are no part of an export or a copy.
 
 Checkpoints of graphs are no memories: no revision, no ``changes``. A *space* is a thread and one of its namespaces,
 named by a digest, so that a namespace of any length fits a key. ``type`` and ``data`` are what a serializer made, as
@@ -82,6 +84,8 @@ SHORT_TERMS = Table("short_terms", RUN[:4], (), (Column("body", "json"), Column(
 BUILDS = Table("builds", RUN, ("build_id",), (
     Column("build_id", "key"), Column("packet", "json"), Column("explanation", "json"), Column("at", "ms")),
     indexes=((*RUN, "at"),))
+VECTORS = Table("vectors", OWNER, ("seq",), (
+    Column("seq", "int"), Column("model", "text"), Column("digest", "text"), Column("vector", "text")))
 
 _VALUE = (Column("type", "key"), Column("data", "text"), Column("pieces", "int"))
 THREADS = Table("threads", OWNER, ("space",), (
@@ -111,7 +115,7 @@ FIRST_TABLES = (META, OWNERS, CHANGES, EVENTS, FACTS, EPISODES, PROCEDURES, INSI
                 BUILDS)
 CHECKPOINT_TABLES = (THREADS, CHECKPOINTS, CHANNEL_BLOBS, CHECKPOINT_WRITES, CHECKPOINT_PIECES)
 ITEM_TABLES = (ITEM_PLACES, ITEMS)
-TABLES = (*FIRST_TABLES, *CHECKPOINT_TABLES, *ITEM_TABLES)
+TABLES = (*FIRST_TABLES, *CHECKPOINT_TABLES, *ITEM_TABLES, VECTORS)
 
 MEMORIES: dict[str, Table] = {"event": EVENTS, "fact": FACTS, "episode": EPISODES, "procedure": PROCEDURES,
                               "insight": INSIGHTS}

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from engram_core.errors import EngramError
 from engram_core.scope import SCOPE_FIELDS, Scope
 from engram_core.store import statements as sql
-from engram_core.store.tables import BUILDS, CHANGES, CHECKPOINT_TABLES, ITEM_TABLES, MEMORIES, OWNERS, THREADS, Table
+from engram_core.store.tables import (
+    BUILDS,
+    CHANGES,
+    CHECKPOINT_TABLES,
+    ITEM_TABLES,
+    MEMORIES,
+    OWNERS,
+    THREADS,
+    VECTORS,
+    Table,
+)
 
 if TYPE_CHECKING:
     from engram_core.store.connection import Connection
@@ -139,6 +149,14 @@ class Transaction:
         text = sql.delete(table, self._dialect, level=level, where=where)
         return self._connection.change(text, bound(scope, **values))
 
+    def delete_many(self, table: Table, owner: Owner, seqs: list[int]) -> None:
+        """Delete the owner's rows with these seqs."""
+        for start in range(0, len(seqs), 200):
+            part = seqs[start:start + 200]
+            part += part[:1] * ((1 << (len(part) - 1).bit_length()) - len(part))  # so that few statements are prepared
+            self._connection.change(sql.delete_many(table, self._dialect, len(part)), bound(
+                owner, **{f"p{at}": seq for at, seq in enumerate(part)}))
+
     def owners(self, after: Owner, limit: int) -> list[Owner]:
         """Return the next owners there are, for upkeep."""
         found = {(row[0], row[1], row[2]) for table in (OWNERS, THREADS)
@@ -174,6 +192,18 @@ class Transaction:
         if self.hold(owner) == revision:
             for kind, seq, tokens in counts:
                 self.update(MEMORIES[kind], owner, {"tokens": tokens}, where="seq={seq}", seq=seq)
+
+    def embedded(self, owner: Owner, model: str, rows: list[tuple[str, int, str, str]]) -> None:
+        """Store vectors of (kind, seq, digest, vector), but none of a memory that was forgotten since."""
+        self.hold(owner)
+        for kind in dict.fromkeys(row[0] for row in rows):
+            part = [row for row in rows if row[0] == kind]
+            marks = ", ".join(f"{{i{at}}}" for at in range(len(part)))
+            named: dict[str, Any] = {f"i{at}": row[1] for at, row in enumerate(part)}
+            there = {seq for (seq,) in self.select(MEMORIES[kind], owner, ("seq",), where=f"seq IN ({marks})", **named)}
+            for _, seq, digest, vector in part:
+                if seq in there:
+                    self.upsert(VECTORS, owner, {"seq": seq, "model": model, "digest": digest, "vector": vector})
 
     def has_happened(self, earlier: Transaction) -> bool:
         """Tell whether an earlier transaction was committed: then its last line in the audit trail is there."""

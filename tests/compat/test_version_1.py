@@ -51,6 +51,10 @@ def holds(new: Any, old: Any, *, values: bool, path: str = "") -> list[str]:
     if isinstance(old, list):
         if not isinstance(new, list) or (values and len(new) != len(old)):
             return [f"{path}: {new!r} is not the list {old!r}"]
+        if not values and all(isinstance(one, dict) and "id" in one for one in [*new, *old]):
+            ids = {(one.get("kind"), one["id"]): one for one in new}  # the order is what is judged anew
+            old = [one for one in old if (one.get("kind"), one["id"]) in ids]
+            new = [ids[one.get("kind"), one["id"]] for one in old]
         return [line for at, (one, other) in enumerate(zip(new, old, strict=False))
                 for line in holds(one, other, values=values, path=f"{path}[{at}]")]
     if values:

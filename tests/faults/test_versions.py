@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from engram_core.store.migrations import VERSION
 from tests.daemon_fixture import ROOT, RUN_COMMAND, RUN_DAEMON, Home, ask
 from tests.faults.world import Log, append, check, line, start, wait_until
 
@@ -227,12 +228,12 @@ def test_a_migration_killed_at_each_step_resumes_and_a_copy_is_kept(home: Home, 
         append(sock, log, "later", "x")
     assert check(home.database, log)
     with sqlite3.connect(home.database) as database:
-        assert database.execute("SELECT value FROM meta WHERE name='schema'").fetchone() == ("2",)
+        assert database.execute("SELECT value FROM meta WHERE name='schema'").fetchone() == (str(VERSION + 1),)
         assert database.execute("SELECT id FROM notes").fetchall() == [("a",)]
-    kept = list(home.database.parent.glob("engram.db.schema-1*"))
+    kept = list(home.database.parent.glob(f"engram.db.schema-{VERSION}*"))
     assert len(kept) == 1 and kept[0].stat().st_mode & 0o777 == 0o600
     before = sqlite3.connect(kept[0])
-    assert before.execute("SELECT value FROM meta WHERE name='schema'").fetchone() == ("1",)
+    assert before.execute("SELECT value FROM meta WHERE name='schema'").fetchone() == (str(VERSION),)
     assert before.execute("SELECT count(*) FROM events").fetchone()[0] >= 20
     before.close()
     home.process.kill()  # type: ignore[union-attr]

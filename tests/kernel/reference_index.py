@@ -315,7 +315,7 @@ class Asked:
     def gram_scores(self) -> list[float]:
         k1, b = self.recipe["k1"], self.recipe["b"]
         average = sum(doc.gram_length for doc in self.documents) / max(self.n, 1) or 1.0
-        worth = {g: idf(self.n, n) for g in self.grams if (n := sum(doc.grams[g] > 0 for doc in self.documents))}
+        worth = {g: idf(self.n, sum(doc.grams[g] > 0 for doc in self.documents)) for g in self.grams}
         most = max(4000, self.n // 25)
         if sum(len(counts) for doc in self.documents for counts in doc.counts) > most:  # else no 4-gram can be common
             worth = {g: value for g, value in worth.items() if self.places(g) <= most}

@@ -16,7 +16,7 @@ from engram_core.store.migrations import STEPS
 from engram_core.store.mysql import MARIADB, MYSQL
 from engram_core.store.postgres import POSTGRES
 from engram_core.store.sqlite import SQLITE
-from engram_core.store.tables import OWNERS, TABLES, Table
+from engram_core.store.tables import MEMORIES, OWNERS, TABLES, Table
 
 GOLDENS = Path(__file__).parent / "goldens"
 DIALECTS = {"sqlite": SQLITE, "postgresql": POSTGRES, "mysql": MYSQL, "mariadb": MARIADB}
@@ -37,7 +37,9 @@ def examples(table: Table, dialect: Dialect) -> list[str]:
         found.append(sql.update(table, dialect, names[:1], level=level, where="a={a} OR 1=1"))
         found.append(sql.delete(table, dialect, level=level))
     if "seq" in table.key:
-        found += [sql.select_many(table, dialect, names, 2), sql.recalled(table, dialect, 2)]
+        found += [sql.select_many(table, dialect, names, 2), sql.delete_many(table, dialect, 2)]
+    if table in MEMORIES.values():
+        found.append(sql.recalled(table, dialect, 2))
     return found
 
 

@@ -29,6 +29,7 @@ SELECT seq, event_id FROM events WHERE tenant_id=%(tenant_id)s AND user_id=%(use
 UPDATE events SET seq=%(new_seq)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND session_id=%(session_id)s AND run_id=%(run_id)s AND (a=%(a)s OR 1=1);
 DELETE FROM events WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND session_id=%(session_id)s AND run_id=%(run_id)s AND (1=1);
 SELECT seq, event_id FROM events WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
+DELETE FROM events WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 UPDATE events SET recalled_at=%(now)s, recall_count=recall_count+1 WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 
 -- facts
@@ -38,6 +39,7 @@ SELECT seq, fact_id FROM facts WHERE tenant_id=%(tenant_id)s AND user_id=%(user_
 UPDATE facts SET seq=%(new_seq)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
 DELETE FROM facts WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
 SELECT seq, fact_id FROM facts WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
+DELETE FROM facts WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 UPDATE facts SET recalled_at=%(now)s, recall_count=recall_count+1 WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 
 -- episodes
@@ -47,6 +49,7 @@ SELECT seq, episode_id FROM episodes WHERE tenant_id=%(tenant_id)s AND user_id=%
 UPDATE episodes SET seq=%(new_seq)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
 DELETE FROM episodes WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
 SELECT seq, episode_id FROM episodes WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
+DELETE FROM episodes WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 UPDATE episodes SET recalled_at=%(now)s, recall_count=recall_count+1 WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 
 -- procedures
@@ -56,6 +59,7 @@ SELECT seq, procedure_id FROM procedures WHERE tenant_id=%(tenant_id)s AND user_
 UPDATE procedures SET seq=%(new_seq)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
 DELETE FROM procedures WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
 SELECT seq, procedure_id FROM procedures WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
+DELETE FROM procedures WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 UPDATE procedures SET recalled_at=%(now)s, recall_count=recall_count+1 WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 
 -- insights
@@ -71,6 +75,7 @@ SELECT seq, id FROM insights WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id
 UPDATE insights SET seq=%(new_seq)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND session_id=%(session_id)s AND run_id=%(run_id)s AND (a=%(a)s OR 1=1);
 DELETE FROM insights WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND session_id=%(session_id)s AND run_id=%(run_id)s AND (1=1);
 SELECT seq, id FROM insights WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
+DELETE FROM insights WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 UPDATE insights SET recalled_at=%(now)s, recall_count=recall_count+1 WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 
 -- working_states
@@ -157,6 +162,15 @@ INSERT INTO items (tenant_id, user_id, agent_id, place, item, item_key, seq, val
 SELECT place, item FROM items WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR b=%(b)s) ORDER BY place LIMIT %(limit)s;
 UPDATE items SET place=%(new_place)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
 DELETE FROM items WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
+
+-- vectors
+INSERT INTO vectors (tenant_id, user_id, agent_id, seq, model, digest, vector) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(seq)s, %(model)s, %(digest)s, %(vector)s);
+INSERT INTO vectors (tenant_id, user_id, agent_id, seq, model, digest, vector) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(seq)s, %(model)s, %(digest)s, %(vector)s) ON DUPLICATE KEY UPDATE model=VALUES(model), digest=VALUES(digest), vector=VALUES(vector);
+SELECT seq, model FROM vectors WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR b=%(b)s) ORDER BY seq LIMIT %(limit)s;
+UPDATE vectors SET seq=%(new_seq)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
+DELETE FROM vectors WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
+SELECT seq, model FROM vectors WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
+DELETE FROM vectors WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 
 -- all owners
 SELECT tenant_id, user_id, agent_id FROM owners WHERE (tenant_id > %(tenant_id)s) OR (tenant_id=%(tenant_id)s AND user_id > %(user_id)s) OR (tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id > %(agent_id)s) ORDER BY tenant_id, user_id, agent_id LIMIT %(limit)s;

@@ -270,3 +270,14 @@ CREATE TABLE IF NOT EXISTS `items` (
   KEY `items_expires_at` (`tenant_id`, `user_id`, `agent_id`, `expires_at`)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
+CREATE TABLE IF NOT EXISTS `vectors` (
+  `tenant_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `user_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `agent_id` VARCHAR(110) COLLATE utf8mb4_0900_bin NOT NULL,
+  `seq` BIGINT NOT NULL,
+  `model` LONGTEXT NOT NULL,
+  `digest` LONGTEXT NOT NULL,
+  `vector` LONGTEXT NOT NULL,
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `seq`)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+

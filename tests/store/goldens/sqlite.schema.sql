@@ -282,3 +282,14 @@ CREATE INDEX IF NOT EXISTS "items_seq" ON "items" ("tenant_id", "user_id", "agen
 
 CREATE INDEX IF NOT EXISTS "items_expires_at" ON "items" ("tenant_id", "user_id", "agent_id", "expires_at");
 
+CREATE TABLE IF NOT EXISTS "vectors" (
+  "tenant_id" TEXT NOT NULL,
+  "user_id" TEXT NOT NULL,
+  "agent_id" TEXT NOT NULL,
+  "seq" INTEGER NOT NULL,
+  "model" TEXT NOT NULL,
+  "digest" TEXT NOT NULL,
+  "vector" TEXT NOT NULL,
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "seq")
+) WITHOUT ROWID;
+

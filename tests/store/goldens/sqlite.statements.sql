@@ -29,6 +29,7 @@ SELECT seq, event_id FROM events WHERE tenant_id=:tenant_id AND user_id=:user_id
 UPDATE events SET seq=:new_seq WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND session_id=:session_id AND run_id=:run_id AND (a=:a OR 1=1);
 DELETE FROM events WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND session_id=:session_id AND run_id=:run_id AND (1=1);
 SELECT seq, event_id FROM events WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
+DELETE FROM events WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 UPDATE events SET recalled_at=:now, recall_count=recall_count+1 WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 
 -- facts
@@ -38,6 +39,7 @@ SELECT seq, fact_id FROM facts WHERE tenant_id=:tenant_id AND user_id=:user_id A
 UPDATE facts SET seq=:new_seq WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
 DELETE FROM facts WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
 SELECT seq, fact_id FROM facts WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
+DELETE FROM facts WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 UPDATE facts SET recalled_at=:now, recall_count=recall_count+1 WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 
 -- episodes
@@ -47,6 +49,7 @@ SELECT seq, episode_id FROM episodes WHERE tenant_id=:tenant_id AND user_id=:use
 UPDATE episodes SET seq=:new_seq WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
 DELETE FROM episodes WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
 SELECT seq, episode_id FROM episodes WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
+DELETE FROM episodes WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 UPDATE episodes SET recalled_at=:now, recall_count=recall_count+1 WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 
 -- procedures
@@ -56,6 +59,7 @@ SELECT seq, procedure_id FROM procedures WHERE tenant_id=:tenant_id AND user_id=
 UPDATE procedures SET seq=:new_seq WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
 DELETE FROM procedures WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
 SELECT seq, procedure_id FROM procedures WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
+DELETE FROM procedures WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 UPDATE procedures SET recalled_at=:now, recall_count=recall_count+1 WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 
 -- insights
@@ -71,6 +75,7 @@ SELECT seq, id FROM insights WHERE tenant_id=:tenant_id AND user_id=:user_id AND
 UPDATE insights SET seq=:new_seq WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND session_id=:session_id AND run_id=:run_id AND (a=:a OR 1=1);
 DELETE FROM insights WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND session_id=:session_id AND run_id=:run_id AND (1=1);
 SELECT seq, id FROM insights WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
+DELETE FROM insights WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 UPDATE insights SET recalled_at=:now, recall_count=recall_count+1 WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 
 -- working_states
@@ -157,6 +162,15 @@ INSERT INTO items (tenant_id, user_id, agent_id, place, item, item_key, seq, val
 SELECT place, item FROM items WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR b=:b) ORDER BY place LIMIT :limit;
 UPDATE items SET place=:new_place WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
 DELETE FROM items WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
+
+-- vectors
+INSERT INTO vectors (tenant_id, user_id, agent_id, seq, model, digest, vector) VALUES (:tenant_id, :user_id, :agent_id, :seq, :model, :digest, :vector);
+INSERT INTO vectors (tenant_id, user_id, agent_id, seq, model, digest, vector) VALUES (:tenant_id, :user_id, :agent_id, :seq, :model, :digest, :vector) ON CONFLICT (tenant_id, user_id, agent_id, seq) DO UPDATE SET model=excluded.model, digest=excluded.digest, vector=excluded.vector;
+SELECT seq, model FROM vectors WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR b=:b) ORDER BY seq LIMIT :limit;
+UPDATE vectors SET seq=:new_seq WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
+DELETE FROM vectors WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
+SELECT seq, model FROM vectors WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
+DELETE FROM vectors WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 
 -- all owners
 SELECT tenant_id, user_id, agent_id FROM owners WHERE (tenant_id > :tenant_id) OR (tenant_id=:tenant_id AND user_id > :user_id) OR (tenant_id=:tenant_id AND user_id=:user_id AND agent_id > :agent_id) ORDER BY tenant_id, user_id, agent_id LIMIT :limit;
