@@ -25,10 +25,11 @@ import time
 from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 from engram import Memory
 from engram_core.daemon.handlers import Engine
-from engram_core.recall import budget, gather, index
+from engram_core.recall import budget, compose, gather, index, lines
 from engram_core.settings import load
 
 SCOPE = {"tenant_id": "default", "user_id": "ada", "agent_id": "cli", "session_id": "s0", "run_id": "r0"}
@@ -153,22 +154,27 @@ class Timers:
         self.spent = 0.0
         self._depth = 0
 
-    def around(self, kernel: type, *names: str) -> type:
-        """Return a class like the kernel's whose methods are timed; one called by another counts once."""
-        def timed(name: str) -> Callable[..., object]:
-            inner = getattr(kernel, name)
+    def timed(self, inner: Callable[..., object]) -> Callable[..., object]:
+        """Return a call that is timed; one made by another counts once."""
+        def run(*args: object, **more: object) -> object:
+            start = time.perf_counter()
+            self._depth += 1
+            try:
+                return inner(*args, **more)
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self.spent += time.perf_counter() - start
+        return run
 
-            def run(*args: object, **more: object) -> object:
-                start = time.perf_counter()
-                self._depth += 1
-                try:
-                    return inner(*args, **more)
-                finally:
-                    self._depth -= 1
-                    if not self._depth:
-                        self.spent += time.perf_counter() - start
-            return run
-        return type(kernel.__name__, (kernel,), {name: timed(name) for name in names})
+    def around(self, kernel: type, *names: str) -> type:
+        """Return a class like the kernel's whose methods are timed."""
+        return type(kernel.__name__, (kernel,), {name: self.timed(getattr(kernel, name)) for name in names})
+
+    def functions(self, module: ModuleType) -> SimpleNamespace:
+        """Return what stands for a module of the kernel: its functions, timed."""
+        return SimpleNamespace(**{name: self.timed(value) for name, value in vars(module).items()
+                                  if not name.startswith("_") and callable(value)})
 
 
 def outside_kernel(database: str, requests: list[dict[str, object]], times: int) -> float:
@@ -178,8 +184,11 @@ def outside_kernel(database: str, requests: list[dict[str, object]], times: int)
     places = [(index, "TextIndex", ("query",)), (index, "Table", ("select",)), (gather, "Pool", tuple(pool)),
               (budget, "Fit", ("run",))]
     held = [(module, name, getattr(module, name)) for module, name, _ in places]
+    held += [(module, "shown", module.shown) for module in (compose, lines)]
     for module, name, methods in places:
         setattr(module, name, timers.around(getattr(module, name), *methods))
+    for module in (compose, lines):
+        module.shown = timers.functions(module.shown)
     try:
         engine = Engine(load(env=os.environ), database)
         taken = []
@@ -207,7 +216,7 @@ def measure(size: int, requests: int, runs: int) -> dict[str, object]:
         results: dict[str, object] = {"memories": size, "fetch_40_us": fetch_40(database)}
         for name, asked in (("no_query", [None]), ("query", queries)):
             packets = [memory.build_memory_packet(request(size, one)) for one in asked]
-            lines = [json.dumps({"jsonrpc": "2.0", "id": 1, "method": "build_memory_packet", "params": {
+            asking = [json.dumps({"jsonrpc": "2.0", "id": 1, "method": "build_memory_packet", "params": {
                 "request": request(size, one), "render": True}}).encode() + b"\n" for one in asked]
             at = f"{home}/floor-{name}.sock"
             server = subprocess.Popen([sys.executable, "-c", FLOOR, database, at], stdin=subprocess.PIPE,
@@ -217,7 +226,7 @@ def measure(size: int, requests: int, runs: int) -> dict[str, object]:
             server.stdin.flush()
             server.stdout.readline()
             daemon, floor = connect(path), connect(at)
-            done = [compare(daemon, floor, lines, requests) for _ in range(runs)]
+            done = [compare(daemon, floor, asking, requests) for _ in range(runs)]
             best = min(done, key=lambda one: one["tail_ratio"])
             best["times_fetch_40"] = round(best["packet_us"] / float(str(results["fetch_40_us"])), 1)
             results[name] = best
