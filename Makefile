@@ -14,6 +14,7 @@ PYTEST_ARGS ?= -n 2 --dist loadgroup
 CYCLES ?= 1000
 INPUTS ?= 1000000
 APPENDS ?= 10000000
+SOAK_SECONDS ?= inf
 SECONDS_OF_LOAD ?= 60
 
 # The question of `make quickstart Q="..."`, for the script to read from its environment whatever it holds.
@@ -38,7 +39,7 @@ fuzz: $(VENV)/.editable kernel
 	$(PY) -m tests.faults.fuzz --inputs $(INPUTS)
 
 soak: $(VENV)/.editable kernel
-	$(PY) -m tests.faults.soak --appends $(APPENDS)
+	$(PY) -m tests.faults.soak --appends $(APPENDS) --seconds $(SOAK_SECONDS)
 
 overload: $(VENV)/.editable kernel
 	$(PY) -m tests.faults.overload --seconds $(SECONDS_OF_LOAD)

@@ -442,6 +442,8 @@ _engram() {
     'export --tenant') takes=1; words='' ;;
     'export --user') takes=1; words='' ;;
     'export --agent') takes=1; words='' ;;
+    'export --session') takes=1; words='' ;;
+    'export --run') takes=1; words='' ;;
     'export --color') takes=1; words='auto always never' ;;
     'import --color') takes=1; words='auto always never' ;;
     'status --tenant') takes=1; words='' ;;
@@ -482,7 +484,7 @@ _engram() {
     'state show') words=''; options='--tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'state set') words=''; options='--goal --plan --decision --risk --open-loop --constraint --expected-version --stdin-json --stdin-ndjson --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'state patch') words=''; options='--expected-version --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
-    'state clear') words=''; options='--expected-version --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
+    'state clear') words=''; options='--expected-version --dry-run --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'state slot') words='set remove'; options='--help' ;;
     'state slot set') words=''; options='--json-value --expected-version --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'state slot remove') words=''; options='--expected-version --tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
@@ -523,7 +525,7 @@ _engram() {
     'doctor') words=''; options='--json --ndjson --color --help' ;;
     'backup') words=''; options='--json --color --help' ;;
     'restore') words=''; options='--yes -y --json --color --help' ;;
-    'export') words=''; options='--tenant --user --agent --json --color --help' ;;
+    'export') words=''; options='--tenant --user --agent --session --run --json --color --help' ;;
     'import') words=''; options='--json --color --help' ;;
     'status') words=''; options='--tenant --user --agent --session --run --direct --socket --timeout --json --color --help' ;;
     'version') words=''; options='--json --color --help' ;;

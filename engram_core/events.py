@@ -86,7 +86,11 @@ def check_event(value: object, *, at_ms: int, new_id: str = "") -> Event:
 
 
 def _names(field: str, value: object) -> list[str]:
-    return [] if value is None else check_names(field, value)
+    found = [] if value is None else check_names(field, value)
+    for at, name in enumerate(found):
+        if not name:
+            raise BadInput(f"{field}[{at}] is empty; allowed is text of at least 1 character")
+    return found
 
 
 def check_role(kind: str, payload: Any) -> None:

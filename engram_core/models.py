@@ -56,6 +56,7 @@ RfcTime = Annotated[str, BeforeValidator(lambda value: format_time(parse_time("t
 Milliseconds = Annotated[int, Field(ge=-62135596800000, le=253402300799999,
                                     description="milliseconds since 1970-01-01 UTC, years 1 to 9999")]
 Names = list[Text]
+Tags = list[Annotated[Text, Field(min_length=1)]]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -106,8 +107,8 @@ class Event(Model):
     payload: Annotated[Any, Field(description="any JSON; a text is a user's turn, an object has role and content")]
     ts: RfcTime | None = None
     ts_ms: Annotated[Milliseconds | None, Field(description="wins over ts; without both the time is now")] = None
-    tags: Names | None = None
-    entities: Names | None = None
+    tags: Tags | None = None
+    entities: Tags | None = None
 
     @model_validator(mode="after")
     def _known_role(self) -> Event:
@@ -241,8 +242,8 @@ class Episode(Model):
     time_range: Span
     summary: Text
     highlights: Names = []
-    tags: Names = []
-    entities: Names = []
+    tags: Tags = []
+    entities: Tags = []
     sources: list[Id] = []
     compression_level: Literal["raw", "phase_summary", "milestone", "theme"] = "raw"
     scope_level: Literal["user", "agent", "tenant"] = "user"
@@ -292,8 +293,8 @@ class EpisodeFilter(Model):
     """Which episodes to list; a range matches what it overlaps."""
 
     time_range: TimeRange | None = None
-    tags: Names = []
-    entities: Names = []
+    tags: Tags = []
+    entities: Tags = []
     limit: Annotated[int, Field(ge=1, le=INT_MAX)] | None = None
 
 
@@ -371,7 +372,9 @@ def _explained(first: Mapping[str, Any], model: type[BaseModel], field: str) -> 
                         hint=f"did you mean {near}?" if near else f"choose one of them for {path}")
     if "max_length" in context or "min_length" in context:
         size = f"{len(given)} characters long" if given else "empty"
-        return BadInput(f"{path} is {size}; allowed is text of 1 to {context.get('max_length', ID_MAX)} characters")
+        if "max_length" not in context:
+            return BadInput(f"{path} is empty; allowed is text of at least 1 character")
+        return BadInput(f"{path} is {size}; allowed is text of 1 to {context['max_length']} characters")
     return BadInput(f"{path} is {show(given)}; allowed is {_allowed(kind, model, first['loc'], first['msg'])}")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from engram_core.models import Id, Model, Names, Text, TimeRange
+from engram_core.models import Id, Model, Tags, Text, TimeRange
 from engram_core.sections import PURPOSES, SECTIONS
 
 SCHEMA_VERSION = "v1"
@@ -26,9 +26,9 @@ else:  # pydantic checks the names, whoever looks one up has a plain text
 class Cues(Model):
     """What the memories should have to do with, beside the query; cues raise scores and never exclude."""
 
-    tags: Names = []
-    entities: Names = []
-    keywords: Annotated[Names, Field(description="words of a query, one by one")] = []
+    tags: Tags = []
+    entities: Tags = []
+    keywords: Annotated[Tags, Field(description="words of a query, one by one")] = []
     time_range: TimeRange | None = None
 
 

@@ -77,6 +77,7 @@ def restore(
 @command(app, "export", scope=False, daemon=False, example="""
 engram export memories.ndjson
 engram export --user ada --agent cli ada.ndjson
+engram export --user ada --session s1 session.ndjson
 engram export - | gzip > memories.ndjson.gz
 """)
 def export(
@@ -86,14 +87,18 @@ def export(
     tenant: Annotated[str | None, typer.Option("--tenant", metavar="ID", help="Only of this tenant.")] = None,
     user: Annotated[str | None, typer.Option("--user", metavar="ID", help="Only of this user.")] = None,
     agent: Annotated[str | None, typer.Option("--agent", metavar="ID", help="Only of this agent.")] = None,
+    session: Annotated[str | None, typer.Option("--session", metavar="ID", help="Only of this session.")] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Only of this run.")] = None,
 ) -> None:
-    """Write memories of every kind as lines of JSON, all of them or those of a tenant, user or agent.
+    """Write memories of every kind as lines of JSON, all of them or those of a tenant, user, agent, session or run.
 
-    The file holds one state of the database, whoever writes meanwhile, and can be read by you alone.
+    A session or run has its events, insights, states and packets; facts, episodes and procedures belong to the user and
+    agent as a whole and go with them. The file holds one state of the database, whoever writes meanwhile, and can be
+    read by you alone.
     """
     from engram_core.daemon import keeping
 
-    given = {"tenant_id": tenant, "user_id": user, "agent_id": agent}
+    given = {"tenant_id": tenant, "user_id": user, "agent_id": agent, "session_id": session, "run_id": run}
     progress = Progress("records", watched=file != "-" and not call.out.json)
     try:
         found = keeping.export(os.environ, file, {key: value for key, value in given.items() if value is not None},

@@ -118,10 +118,29 @@ def patch(
     _patch(call, parse_object(text_from(document, what="patch"), what="patch"), expected_version=expected_version)
 
 
-@command(app, "clear", example="engram state clear")
-def clear(call: Call, *, expected_version: Expected = None) -> None:
+@command(app, "clear", example="""
+engram state clear --dry-run
+engram state clear
+""")
+def clear(
+    call: Call, *,
+    expected_version: Expected = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be emptied.")] = False,
+) -> None:
     """Empty every field."""
-    _patch(call, EMPTY, expected_version=expected_version)
+    if not dry_run:
+        _patch(call, EMPTY, expected_version=expected_version)
+        return
+    if expected_version is not None:
+        raise UsageError("--dry-run and --expected-version exclude each other", hint="choose one")
+    state = call.ask("get_working_state").get("working_state") or {}
+    full = {name: value for name, value in state.items() if value and name != "state_version"}
+    if call.out.json or call.out.ndjson:
+        call.out.document("state", {"dry_run": True, "would_clear": full})
+    elif full:
+        call.out.fields([("would clear", f"{name}: {value}") for name, value in _lines(full)])
+    else:
+        call.out.note("nothing to clear: every field of this run's working state is empty")
 
 
 @command(slot, "set", example="""

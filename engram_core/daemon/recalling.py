@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core import layout
-from engram_core.errors import BadInput, NotFound
+from engram_core.errors import BadInput, BudgetTooSmall, NotFound
 from engram_core.kernel.jsontext import json_string
 from engram_core.values import check_text, dump_json, show
 
@@ -113,7 +113,11 @@ def explain(engine: Engine, params: Params) -> Any:
     if "cwd" not in params and params.get("scope") is None and (type(request) is not dict or "scope" not in request):
         raise BadInput("explain needs the parameter 'scope'", hint="give scope, or a request that holds one")
     if request is not None:
-        return _explained(_composed(engine, request, params), engine, memory)
+        try:
+            packet = _composed(engine, request, params)
+        except BudgetTooSmall as error:  # an explanation has no other form to take
+            raise BudgetTooSmall(error.message, hint=error.hint.partition(",")[0]) from None
+        return _explained(packet, engine, memory)
     build_id = params.get("build_id")
     scope = engine.scope(params)
     waiting = engine.waiting_build(scope, build_id)

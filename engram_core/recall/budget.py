@@ -161,7 +161,12 @@ def too_small(budget: int, counter: Counter, parts: int) -> BudgetTooSmall:
     least = parts * counter.skeleton
     what = "the empty packet alone takes" if parts == 1 else "its stable and volatile parts take, when empty,"
     return BudgetTooSmall(f"budget.max_tokens is {budget}; {what} {least} tokens in {counter.form}",
-                          hint=f"give at least {least}, or take --format text")
+                          hint=f"give at least {least}" + other_form(counter))
+
+
+def other_form(counter: Counter) -> str:
+    """Return the end of a hint that names the form which takes least, where another one is asked for."""
+    return "" if counter.form == "text" else ", or take --format text"
 
 
 def is_indexed(found: Gathered, counter: Counter) -> bool:

@@ -12,7 +12,7 @@ from engram_core import layout
 from engram_core.errors import BadInput
 from engram_core.packet import Cues
 from engram_core.policy import Section, Weights
-from engram_core.recall.budget import too_small
+from engram_core.recall.budget import other_form, too_small
 from engram_core.recall.build import build_packet
 from engram_core.recall.candidates import CANDIDATE_KINDS, KIND, SECTION_OF_ARRAY, SECTIONS
 from engram_core.recall.gather import Question, Taken
@@ -44,7 +44,7 @@ def build_part(question: Question, part: str, reads: Reads, cache: IndexCache, c
     while most_chars is not None and (size := _chars(packet, counter)) > most_chars:
         if packet.used <= counter.skeleton:
             raise BadInput(f"max_chars is {most_chars}; the empty packet alone has {size} characters in {counter.form}",
-                           hint=f"give at least {size}, or take --format text")
+                           hint=f"give at least {size}" + other_form(counter))
         room = max(counter.skeleton, min(packet.used - 1, packet.used * most_chars // size))
         question = question._replace(room=room)
         packet = build_packet(question, reads, cache, counter, exclude=taken)

@@ -1,4 +1,4 @@
-"""A store, or what one tenant, user or agent has in it, as lines of JSON, and back. Driven by the daemon's ``keeping``.
+"""A store, or what a tenant, user, agent, session or run has in it, as lines of JSON, and back. Driven by ``keeping``.
 
 The first line says what the file is; each further one is a record; the last one counts them and has their digest, so
 that a file that was cut short is known before anything of it is stored. An owner is imported in one transaction: what
@@ -17,7 +17,7 @@ from engram_core.errors import BadInput, Conflict
 from engram_core.store import records
 from engram_core.store import statements as sql
 from engram_core.store.migrations import VERSION
-from engram_core.store.tables import OWNER, Table
+from engram_core.store.tables import CHANGES, OWNER, OWNERS, Table
 from engram_core.store.transaction import Owner
 from engram_core.values import dump_json
 
@@ -41,21 +41,29 @@ class Counts(NamedTuple):
 
 def export(reader: Connection, out: Callable[[bytes], object], scope: dict[str, str], made: str,
            progress: Callable[[int], None]) -> Counts:
-    """Write everything the given ids name, in one state of the database."""
+    """Write everything the given ids name, in one state of the database.
+
+    Of a session or run only what belongs to it is written, with its changes and the owner's revision, so that its
+    records keep their numbers; what belongs to the user and agent as a whole is not, nor are checkpoints.
+    """
     digest = blake2b(digest_size=16)
     owners = count = 0
     reader.begin_reading()
     try:
         out(_line({"format": _EXPORT, "version": FORMAT, "schema": VERSION, "made": made, "scope": scope}))
+        within = {name: value for name, value in scope.items() if name not in OWNER}
         for owner in [one for one in records.owners(reader) if _within(one, scope)]:
-            owners += 1
-            for table in records.OWNED:
-                for record in records.records(reader, owner, table):
+            before = count
+            for table in _tables(within):
+                if table is OWNERS and count == before:
+                    continue  # nobody of that session or run
+                for record in records.records(reader, owner, table, {} if table is OWNERS else within):
                     line = _line({"table": record.table, "row": record.row})
                     digest.update(line)
                     out(line)
                     count += 1
                     progress(count)
+            owners += count > before
         out(_line({"end": {"owners": owners, "records": count, "digest": digest.hexdigest()}}))
     finally:
         reader.end_reading()
@@ -160,6 +168,11 @@ def _by_owner(file: IO[bytes], name: str) -> Iterator[tuple[Owner, Iterator[tupl
 
 def _owner(record: records.Record) -> Owner:
     return (record.row[OWNER[0]], record.row[OWNER[1]], record.row[OWNER[2]])
+
+
+def _tables(within: dict[str, str]) -> list[Table]:
+    """Return the tables that hold what belongs to a session or run, or all of them."""
+    return [one for one in records.OWNED if one in (OWNERS, CHANGES) or set(within) <= set(one.scope)]
 
 
 def _within(owner: Owner, scope: dict[str, str]) -> bool:

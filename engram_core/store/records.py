@@ -7,7 +7,7 @@ own. Where a digest is wanted it is made from the records' JSON, which is the sa
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from heapq import merge
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,7 @@ OWNED: tuple[Table, ...] = (*(table for table in TABLES if table.scope and table
 """The tables of a stream in their order; an owner's revision comes last, when everything it stands for is there."""
 BY_NAME = {table.name: table for table in OWNED}
 _PAGE = 200
+_ALL: Mapping[str, str] = {}
 
 
 class Record(NamedTuple):
@@ -57,11 +58,16 @@ def _owners(connection: Connection, table: Table) -> Iterator[Owner]:
             yield after
 
 
-def records(connection: Connection, owner: Owner, table: Table) -> Generator[Record]:
-    """Hand out an owner's records of a table by key, few at a time however many there are."""
+def records(connection: Connection, owner: Owner, table: Table, within: Mapping[str, str] = _ALL) -> Generator[Record]:
+    """Hand out an owner's records of a table by key, few at a time however many there are.
+
+    ``within`` narrows them to a session or run; the table must have those columns.
+    """
     names = tuple(column.name for column in table.all_columns())
     key = ", ".join(sql.primary_key(table)[len(OWNER):])
-    for row in connection.stream(sql.select(table, connection.dialect, names, order=key), bound(owner)):
+    where = " AND ".join(f"{name}={{{name}}}" for name in within)
+    for row in connection.stream(sql.select(table, connection.dialect, names, where=where, order=key),
+                                 bound(owner, **within)):
         yield Record(table.name, dict(zip(names, row, strict=True)))
 
 

@@ -169,7 +169,12 @@ def test_the_working_state_changes_field_by_field(engram: Person) -> None:
     version = state["state_version"]
     engram.done("state", "patch", '{"goal":"rest"}', "--expected-version", str(version))
     assert engram("state", "patch", '{"goal":"late"}', "--expected-version", str(version)).code == 65
+    looked = engram.done("state", "clear", "--dry-run")
+    assert "would clear: goal: rest\n" in looked.out and "state_version" not in looked.out
+    assert engram.done("state", "clear", "--dry-run", "--json").json["would_clear"]["plan"] == ["a", "b"]
+    assert engram.done("state", "show", "--json").json["working_state"]["state_version"] == version + 1
     engram.done("state", "clear")
+    assert "nothing to clear" in engram.done("state", "clear", "--dry-run").err
     assert engram.done("state").out == f"state_version: {version + 2}\n"
 
 

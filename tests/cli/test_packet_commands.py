@@ -63,6 +63,18 @@ def test_a_wrong_request_is_refused_in_one_line(told: Person, args: tuple[str, .
     assert said in answer.err and answer.err.count("\n") == 1
 
 
+def test_a_budget_that_is_too_small_is_answered_with_what_the_command_takes(told: Person) -> None:
+    found = told("packet", "-q", "cat", "--max-tokens", "5")
+    assert found.code == 65 and "or take --format text" in found.err
+    found = told("explain", "-q", "cat", "--max-tokens", "5")
+    assert found.code == 65 and "give at least" in found.err and "--format" not in found.err
+    assert told("packet", "-q", "cat", "--max-tokens", "5", "--format", "text").code == 0
+    for command in ("packet", "explain"):
+        found = told(command, "-q", "cat", "--tag", "")
+        assert found.code == 65 and "tags[0] is empty" in found.err
+    assert "event.tags[0] is empty" in told("append", "--tag", "", "x").err
+
+
 def test_the_last_packet_is_explained_or_any_by_its_id(told: Person) -> None:
     first = told.done("packet", "-q", "where does Ada live").json["meta"]["build_id"]
     told.done("packet", "-q", "cat")

@@ -86,6 +86,8 @@ def test_a_refusal_names_the_field(field: tuple[str, Any]) -> None:
      "event.payload.role is 'asistant'; allowed are user.*assistant"),
     ({"scope": SCOPE, "payload": 1, "kind": "mesage"}, "event.kind is 'mesage'; allowed are.*did you mean message"),
     ({"scope": SCOPE, "payload": 1, "tags": "a"}, "event.tags is 'a'; allowed is a list of texts"),
+    ({"scope": SCOPE, "payload": 1, "tags": ["a", ""]}, r"event.tags\[1\] is empty; allowed is text of at least 1"),
+    ({"scope": SCOPE, "payload": 1, "entities": [""]}, r"event.entities\[0\] is empty; allowed is text of at least 1"),
     ({"scope": SCOPE, "payload": 1, "ts": "2026-01-31T09:30"},
      "event.ts is '2026-01-31T09:30', which has no time zone"),
     ({"scope": SCOPE, "payload": 1, "ts": "bad", "ts_ms": 1}, "event.ts is 'bad'"),

@@ -32,6 +32,7 @@ ID = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), min_size=1
 JSON = st.recursive(st.none() | st.booleans() | st.integers(-5, 5) | TEXT,
                     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2), max_leaves=4)
 NAMES = st.lists(TEXT, max_size=2)
+TAGS = st.lists(TEXT.filter(bool), max_size=3)
 SHARE = st.floats(0, 1) | st.sampled_from([0, 1])
 TIME = st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-01T02:00:00+01:00", 1767229200000])
 LEVEL = st.sampled_from(["user", "agent", "tenant"])
@@ -41,7 +42,7 @@ KINDS: dict[type[models.Model], st.SearchStrategy[dict[str, Any]]] = {
         "validity": st.fixed_dictionaries({}, optional={"valid_from": TIME, "valid_to": st.none()}),
         "sources": st.lists(ID, max_size=2), "scope_level": LEVEL, "notes": TEXT}),
     Episode: st.fixed_dictionaries({"episode_id": ID, "summary": TEXT, "time_range": st.fixed_dictionaries({
-        "start": TIME})}, optional={"highlights": NAMES, "tags": NAMES, "entities": NAMES, "scope_level": LEVEL}),
+        "start": TIME})}, optional={"highlights": NAMES, "tags": TAGS, "entities": TAGS, "scope_level": LEVEL}),
     Procedure: st.fixed_dictionaries({"procedure_id": ID, "task_type": ID, "content": JSON}, optional={
         "priority": st.integers(-1000, 1000), "applicability": st.dictionaries(TEXT, JSON, max_size=2)}),
     Insight: st.fixed_dictionaries({"id": ID, "type": st.sampled_from(["hypothesis", "strategy", "pattern"]),

@@ -2,7 +2,8 @@
 
 Memory, descriptors, threads and the write-ahead log are looked at all the time; after the first third none may grow.
 The events are forgotten again in slices, so that a run of ten million needs no disk of its own; packets are asked for
-on the way. ``--appends 10000000`` is the nightly run.
+on the way. ``--appends 10000000`` is the nightly run; with ``--seconds`` it ends after that time, and says what the
+slope of memory over the appends it did would come to over all of them.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ BATCH = 250
 KEEP = 20_000
 
 
-def run(appends: int) -> dict[str, Any]:
-    """Append that many events and return the daemon's figures."""
+def run(appends: int, seconds: float = float("inf")) -> dict[str, Any]:
+    """Append that many events, or as many as fit into the time, and return the daemon's figures."""
     home = Home(Path(tempfile.mkdtemp(prefix="ek", dir="/tmp")))
     try:
         home.start()
         pid = home.record()["pid"]
         began = time.monotonic()
-        memory: list[tuple[float, float]] = []
+        memory: list[tuple[float, float]] = []  # by millions of appends
         seen: dict[str, list[int]] = {"descriptors": [], "threads": [], "wal_kib": []}
         done, forgotten, packets = 0, 0, 0
         sock = home.connect()
         sock.settimeout(60)
-        while done < appends:
+        while done < appends and time.monotonic() - began < seconds:
             events = [{"scope": {**SCOPE, "session_id": f"s{(done // KEEP) % 2}"}, "event_id": f"e{done + n}",
                        "payload": f"event {done + n}: Ada went to city {n} and met person {done % 977}"}
                       for n in range(BATCH)]
@@ -55,9 +56,10 @@ def run(appends: int) -> dict[str, Any]:
                     "session": True, "kinds": ["event"]}).strip())
                 assert "result" in reply, reply
                 forgotten += reply["result"]["rows"]
-            if done > appends // 3 and done % 2500 == 0:
+            part = max(done / appends, (time.monotonic() - began) / seconds)
+            if part > 1 / 3 and done % 2500 == 0:
                 rss, descriptors, threads = facts(pid)
-                memory.append((time.monotonic() - began, rss / 1024))
+                memory.append((done / 1e6, rss / 1024))
                 seen["descriptors"].append(descriptors)
                 seen["threads"].append(threads)
                 wal = home.database.with_name("engram.db-wal")
@@ -72,7 +74,8 @@ def run(appends: int) -> dict[str, Any]:
                 "per_second": round(done / took), "alive": home.record().get("pid") == pid,
                 "rss_mib": [round(min(y for _, y in memory), 1), round(max(y for _, y in memory), 1)],
                 "index": index, "rss_growth_mib": round(second - first, 2),
-                "rss_slope_mib_per_min": round(slope(memory) * 60, 2),
+                "rss_slope_mib_per_million": round(slope(memory), 2),
+                "rss_mib_more_over_all": round(slope(memory) * appends / 1e6, 1),
                 **{name: [min(values), max(values)] for name, values in seen.items()}}
     finally:
         home.stop()
@@ -83,7 +86,9 @@ def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--appends", type=int, default=10_000_000)
-    found = run(parser.parse_args().appends)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    given = parser.parse_args()
+    found = run(given.appends, given.seconds)
     print("soak: " + json.dumps(found))
     return 0 if found["alive"] and found["rss_growth_mib"] < 8 else 1
 

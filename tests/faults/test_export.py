@@ -91,6 +91,52 @@ def test_one_owner_alone(home: Home) -> None:
     assert rows(home.path / "bob.db") == rows(home.database, "user_id='bob'")
 
 
+BY_RUN = ("events", "insights", "working_states", "builds")
+
+
+def test_one_session_or_run_alone(home: Home) -> None:
+    filled(home)
+    home.start()
+    with Memory.connect(timeout=20) as memory:
+        for session, run in (("s1", "r2"), ("s2", "r1")):
+            scope = {**SCOPE, "session_id": session, "run_id": run}
+            memory.append_event({"scope": scope, "payload": f"in {session} {run}"})
+            memory.patch_working_state(scope, {"goal": session})
+    home.process.terminate()  # type: ignore[union-attr]
+    home.process.wait()  # type: ignore[union-attr]
+    for given, where in ((("--user", "ada", "--session", "s1"), "user_id='ada' AND session_id='s1'"),
+                         (("--user", "ada", "--session", "s1", "--run", "r2"),
+                          "user_id='ada' AND session_id='s1' AND run_id='r2'"),
+                         (("--run", "r1",), "run_id='r1'")):
+        file, new = home.path / "part.ndjson", home.path / "part.db"
+        assert home.engram("export", *given, str(file)).returncode == 0
+        assert home.engram("import", str(file), env=fresh(home, "part.db")).returncode == 0
+        for table in BY_RUN:
+            with sqlite3.connect(new) as one, sqlite3.connect(home.database) as all_of_them:
+                wanted = sorted(all_of_them.execute(f"SELECT * FROM {table} WHERE {where}"), key=repr)
+                assert sorted(one.execute(f"SELECT * FROM {table}"), key=repr) == wanted and (wanted or "r2" in where)
+        with sqlite3.connect(new) as one:
+            assert one.execute("SELECT count(*) FROM facts").fetchone() == (0,)
+            assert one.execute("SELECT count(*) FROM short_terms").fetchone()[0] == ("run" not in where)
+        # It goes on there: a new event gets a number of its own, and what came is found.
+        env = fresh(home, "part.db")
+        scope = ("--user", "ada", "--session", "s1", "--run", "r2")
+        assert home.engram("append", "more", *scope, env=env).returncode == 0
+        found = home.engram("search", "in s1 r2" if "r2" in where else "Lyon", *scope, "--json", env=env)
+        assert json.loads(found.stdout)["hits"], found
+        home.engram("daemon", "stop", env=env)
+        file.unlink()
+        for path in home.path.glob("part.db*"):
+            path.unlink()
+
+
+def test_a_session_nobody_has_is_an_empty_export(home: Home) -> None:
+    filled(home)
+    out = home.engram("export", "--session", "nowhere", "-")
+    assert out.returncode == 0 and b"0 records of 0 owners" in out.stderr
+    assert [json.loads(row) for row in out.stdout.splitlines()][-1]["end"]["records"] == 0
+
+
 def test_an_export_beside_writers_is_one_state(home: Home) -> None:
     home.start()
     log = Log()

@@ -71,7 +71,7 @@ def refused(request: Any, **params: Any) -> EngramError:
         ),
         ({"query": 5}, BadInput, ["request.query", "5", "a text"]),
         ({"query": "\ud800"}, BadInput, ["lone surrogate"]),
-        ({"task_type": ""}, BadInput, ["request.task_type", "characters"]),
+        ({"task_type": ""}, BadInput, ["request.task_type", "empty", "at least 1 character"]),
         ({"persist": "yes"}, BadInput, ["request.persist", "'yes'", "true or false"]),
     ],
 )
