@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from heapq import nlargest
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ class ItemIndex:
         So many are ``likely`` wanted, and read at once.
         """
         likely = min(likely or _CHUNK, _CHUNK)
-        ranked = self._ranked(prefix, query, now_ms, weights)
+        ranked = self._ranked(prefix, query, now_ms, weights, likely)
         while part := list(islice(ranked, likely)):
             likely = _CHUNK
             rows = items.by_seq(reads, self.owner, [self._seqs[doc] for doc, _ in part], now_ms)
@@ -75,7 +76,7 @@ class ItemIndex:
                     yield self._paths[key[0]], stored, score
 
     def _ranked(self, prefix: tuple[str, ...], query: str, now_ms: int,
-                weights: dict[str, float] | None) -> Iterator[tuple[int, float | None]]:
+                weights: dict[str, float] | None, likely: int) -> Iterator[tuple[int, float | None]]:
         depth = len(prefix)
         within = {place for place, path in self._paths.items() if path[:depth] == prefix}
         if not query:
@@ -84,8 +85,12 @@ class ItemIndex:
         scores = self._text.query(query, weights=weights, intervals=timex.resolve(query, day_of(now_ms)))
         raw = list(scores.raw())
         found = [doc for doc, part in enumerate(raw) if part > 0]
+        if len(within) < len(self._paths):
+            found = [doc for doc in found if (key := self._keys[doc]) and key[0] in within]
+        best = nlargest(likely, found, key=raw.__getitem__)  # most searches want no more
+        yield from ((doc, raw[doc]) for doc in best)
         found.sort(key=raw.__getitem__, reverse=True)
-        yield from ((doc, raw[doc]) for doc in found if (key := self._keys[doc]) and key[0] in within)
+        yield from ((doc, raw[doc]) for doc in found[len(best):])
 
     def _remove(self, key: tuple[str, str]) -> None:
         doc = self._docs.pop(key, None)

@@ -77,7 +77,9 @@ def put(tx: Transaction, owner: Owner, items: Iterable[Given]) -> dict[str, Any]
         rows = tx.select(ITEMS, owner, ("created_at", "expires_at"), where=where, place=place, item=item)
         lives = bool(rows) and (rows[0][1] is None or rows[0][1] > tx.now_ms)
         tx.add_missing(ITEM_PLACES, owner, {"place": place, "path": dump_json(one.key.path)})
-        tx.upsert(ITEMS, owner, {
+        if rows:
+            tx.delete(ITEMS, owner, where=where, place=place, item=item)
+        tx.insert(ITEMS, owner, {
             "place": place, "item": item, "item_key": one.key.key, "seq": seq, "value": one.value, "words": one.words,
             "created_at": rows[0][0] if lives else tx.now_ms, "updated_at": tx.now_ms, "ttl_ms": one.ttl_ms,
             "expires_at": None if one.ttl_ms is None else tx.now_ms + one.ttl_ms})

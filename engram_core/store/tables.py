@@ -105,11 +105,11 @@ CHECKPOINT_PIECES = Table("checkpoint_pieces", OWNER, ("space", "digest", "piece
     Column("at", "ms")))
 
 ITEM_PLACES = Table("item_places", OWNER, ("place",), (Column("place", "key"), Column("path", "json")))
-ITEMS = Table("items", OWNER, ("place", "item"), (
-    Column("place", "key"), Column("item", "key"), Column("item_key", "text"), Column("seq", "int"),
+ITEMS = Table("items", OWNER, ("seq",), (
+    Column("seq", "int"), Column("place", "key"), Column("item", "key"), Column("item_key", "text"),
     Column("value", "json"), Column("words", "text", null=True), Column("created_at", "ms"), Column("updated_at", "ms"),
     Column("ttl_ms", "int", null=True), Column("expires_at", "ms", null=True)),
-    indexes=((*OWNER, "seq"), (*OWNER, "expires_at")))
+    unique=((*OWNER, "place", "item"),), indexes=((*OWNER, "expires_at"),))
 
 FIRST_TABLES = (META, OWNERS, CHANGES, EVENTS, FACTS, EPISODES, PROCEDURES, INSIGHTS, WORKING_STATES, SHORT_TERMS,
                 BUILDS)

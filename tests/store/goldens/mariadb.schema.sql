@@ -255,18 +255,18 @@ CREATE TABLE IF NOT EXISTS `items` (
   `tenant_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
   `user_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
   `agent_id` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
+  `seq` BIGINT NOT NULL,
   `place` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
   `item` VARCHAR(110) COLLATE utf8mb4_nopad_bin NOT NULL,
   `item_key` LONGTEXT NOT NULL,
-  `seq` BIGINT NOT NULL,
   `value` LONGTEXT NOT NULL,
   `words` LONGTEXT,
   `created_at` BIGINT NOT NULL,
   `updated_at` BIGINT NOT NULL,
   `ttl_ms` BIGINT,
   `expires_at` BIGINT,
-  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `place`, `item`),
-  KEY `items_seq` (`tenant_id`, `user_id`, `agent_id`, `seq`),
+  PRIMARY KEY (`tenant_id`, `user_id`, `agent_id`, `seq`),
+  UNIQUE KEY `items_item` (`tenant_id`, `user_id`, `agent_id`, `place`, `item`),
   KEY `items_expires_at` (`tenant_id`, `user_id`, `agent_id`, `expires_at`)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 

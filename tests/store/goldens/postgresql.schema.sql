@@ -265,20 +265,20 @@ CREATE TABLE IF NOT EXISTS "items" (
   "tenant_id" TEXT COLLATE "C" NOT NULL,
   "user_id" TEXT COLLATE "C" NOT NULL,
   "agent_id" TEXT COLLATE "C" NOT NULL,
+  "seq" BIGINT NOT NULL,
   "place" TEXT COLLATE "C" NOT NULL,
   "item" TEXT COLLATE "C" NOT NULL,
   "item_key" TEXT NOT NULL,
-  "seq" BIGINT NOT NULL,
   "value" TEXT NOT NULL,
   "words" TEXT,
   "created_at" BIGINT NOT NULL,
   "updated_at" BIGINT NOT NULL,
   "ttl_ms" BIGINT,
   "expires_at" BIGINT,
-  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "place", "item")
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "seq")
 );
 
-CREATE INDEX IF NOT EXISTS "items_seq" ON "items" ("tenant_id", "user_id", "agent_id", "seq");
+CREATE UNIQUE INDEX IF NOT EXISTS "items_item" ON "items" ("tenant_id", "user_id", "agent_id", "place", "item");
 
 CREATE INDEX IF NOT EXISTS "items_expires_at" ON "items" ("tenant_id", "user_id", "agent_id", "expires_at");
 

@@ -157,11 +157,12 @@ UPDATE item_places SET place=%(new_place)s WHERE tenant_id=%(tenant_id)s AND use
 DELETE FROM item_places WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
 
 -- items
-INSERT INTO items (tenant_id, user_id, agent_id, place, item, item_key, seq, value, words, created_at, updated_at, ttl_ms, expires_at) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(place)s, %(item)s, %(item_key)s, %(seq)s, %(value)s, %(words)s, %(created_at)s, %(updated_at)s, %(ttl_ms)s, %(expires_at)s);
-INSERT INTO items (tenant_id, user_id, agent_id, place, item, item_key, seq, value, words, created_at, updated_at, ttl_ms, expires_at) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(place)s, %(item)s, %(item_key)s, %(seq)s, %(value)s, %(words)s, %(created_at)s, %(updated_at)s, %(ttl_ms)s, %(expires_at)s) ON CONFLICT (tenant_id, user_id, agent_id, place, item) DO UPDATE SET item_key=excluded.item_key, seq=excluded.seq, value=excluded.value, words=excluded.words, created_at=excluded.created_at, updated_at=excluded.updated_at, ttl_ms=excluded.ttl_ms, expires_at=excluded.expires_at;
-SELECT place, item FROM items WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR b=%(b)s) ORDER BY place LIMIT %(limit)s;
-UPDATE items SET place=%(new_place)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
+INSERT INTO items (tenant_id, user_id, agent_id, seq, place, item, item_key, value, words, created_at, updated_at, ttl_ms, expires_at) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(seq)s, %(place)s, %(item)s, %(item_key)s, %(value)s, %(words)s, %(created_at)s, %(updated_at)s, %(ttl_ms)s, %(expires_at)s);
+INSERT INTO items (tenant_id, user_id, agent_id, seq, place, item, item_key, value, words, created_at, updated_at, ttl_ms, expires_at) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(seq)s, %(place)s, %(item)s, %(item_key)s, %(value)s, %(words)s, %(created_at)s, %(updated_at)s, %(ttl_ms)s, %(expires_at)s) ON CONFLICT (tenant_id, user_id, agent_id, seq) DO UPDATE SET place=excluded.place, item=excluded.item, item_key=excluded.item_key, value=excluded.value, words=excluded.words, created_at=excluded.created_at, updated_at=excluded.updated_at, ttl_ms=excluded.ttl_ms, expires_at=excluded.expires_at;
+SELECT seq, place FROM items WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR b=%(b)s) ORDER BY seq LIMIT %(limit)s;
+UPDATE items SET seq=%(new_seq)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
 DELETE FROM items WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
+SELECT seq, place FROM items WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 
 -- vectors
 INSERT INTO vectors (tenant_id, user_id, agent_id, seq, model, digest, vector) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(seq)s, %(model)s, %(digest)s, %(vector)s);

@@ -265,20 +265,20 @@ CREATE TABLE IF NOT EXISTS "items" (
   "tenant_id" TEXT NOT NULL,
   "user_id" TEXT NOT NULL,
   "agent_id" TEXT NOT NULL,
+  "seq" INTEGER NOT NULL,
   "place" TEXT NOT NULL,
   "item" TEXT NOT NULL,
   "item_key" TEXT NOT NULL,
-  "seq" INTEGER NOT NULL,
   "value" TEXT NOT NULL,
   "words" TEXT,
   "created_at" INTEGER NOT NULL,
   "updated_at" INTEGER NOT NULL,
   "ttl_ms" INTEGER,
   "expires_at" INTEGER,
-  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "place", "item")
+  PRIMARY KEY ("tenant_id", "user_id", "agent_id", "seq")
 ) WITHOUT ROWID;
 
-CREATE INDEX IF NOT EXISTS "items_seq" ON "items" ("tenant_id", "user_id", "agent_id", "seq");
+CREATE UNIQUE INDEX IF NOT EXISTS "items_item" ON "items" ("tenant_id", "user_id", "agent_id", "place", "item");
 
 CREATE INDEX IF NOT EXISTS "items_expires_at" ON "items" ("tenant_id", "user_id", "agent_id", "expires_at");
 

@@ -157,11 +157,12 @@ UPDATE item_places SET place=:new_place WHERE tenant_id=:tenant_id AND user_id=:
 DELETE FROM item_places WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
 
 -- items
-INSERT INTO items (tenant_id, user_id, agent_id, place, item, item_key, seq, value, words, created_at, updated_at, ttl_ms, expires_at) VALUES (:tenant_id, :user_id, :agent_id, :place, :item, :item_key, :seq, :value, :words, :created_at, :updated_at, :ttl_ms, :expires_at);
-INSERT INTO items (tenant_id, user_id, agent_id, place, item, item_key, seq, value, words, created_at, updated_at, ttl_ms, expires_at) VALUES (:tenant_id, :user_id, :agent_id, :place, :item, :item_key, :seq, :value, :words, :created_at, :updated_at, :ttl_ms, :expires_at) ON CONFLICT (tenant_id, user_id, agent_id, place, item) DO UPDATE SET item_key=excluded.item_key, seq=excluded.seq, value=excluded.value, words=excluded.words, created_at=excluded.created_at, updated_at=excluded.updated_at, ttl_ms=excluded.ttl_ms, expires_at=excluded.expires_at;
-SELECT place, item FROM items WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR b=:b) ORDER BY place LIMIT :limit;
-UPDATE items SET place=:new_place WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
+INSERT INTO items (tenant_id, user_id, agent_id, seq, place, item, item_key, value, words, created_at, updated_at, ttl_ms, expires_at) VALUES (:tenant_id, :user_id, :agent_id, :seq, :place, :item, :item_key, :value, :words, :created_at, :updated_at, :ttl_ms, :expires_at);
+INSERT INTO items (tenant_id, user_id, agent_id, seq, place, item, item_key, value, words, created_at, updated_at, ttl_ms, expires_at) VALUES (:tenant_id, :user_id, :agent_id, :seq, :place, :item, :item_key, :value, :words, :created_at, :updated_at, :ttl_ms, :expires_at) ON CONFLICT (tenant_id, user_id, agent_id, seq) DO UPDATE SET place=excluded.place, item=excluded.item, item_key=excluded.item_key, value=excluded.value, words=excluded.words, created_at=excluded.created_at, updated_at=excluded.updated_at, ttl_ms=excluded.ttl_ms, expires_at=excluded.expires_at;
+SELECT seq, place FROM items WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR b=:b) ORDER BY seq LIMIT :limit;
+UPDATE items SET seq=:new_seq WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
 DELETE FROM items WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
+SELECT seq, place FROM items WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 
 -- vectors
 INSERT INTO vectors (tenant_id, user_id, agent_id, seq, model, digest, vector) VALUES (:tenant_id, :user_id, :agent_id, :seq, :model, :digest, :vector);
