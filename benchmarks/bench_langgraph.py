@@ -36,7 +36,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.store.base import PutOp
 
-from engram import Memory
+from engram import AsyncMemory, Memory
 from engram.adapters.langchain import EngramMiddleware
 from engram.adapters.langgraph import EngramSaver, EngramStore
 
@@ -142,7 +142,8 @@ def concurrent(folder: Path, rounds: int) -> dict[str, Any]:
         async with AsyncSqliteSaver.from_conn_string(str(folder / "async.db")) as theirs:
             await theirs.setup()
             await theirs.conn.execute("PRAGMA synchronous=FULL")
-            with EngramSaver(folder / "async_engram.db") as ours:
+            async with AsyncMemory(folder / "async_engram.db") as memory:
+                ours = EngramSaver(memory)
                 for number in range(rounds + 1):
                     for name, saver in (("official", theirs), ("engram", ours)):
                         seconds = await run(saver, number)

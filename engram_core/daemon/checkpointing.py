@@ -81,9 +81,12 @@ def _metadata(given: object) -> str:
 
 
 def _blob(channel: str, version: str) -> str:
+    """Return the name of a channel's value; those of one step stand together, so that they are written to one page."""
     from _blake2 import blake2b
 
-    return blake2b(f"{channel}\0{version}".encode(), digest_size=15).hexdigest()
+    number = version.partition(".")[0].lstrip("0")[:12]
+    digest = blake2b(f"{channel}\0{version}".encode(), digest_size=12).hexdigest()
+    return f"{number:0>12}-{digest}"
 
 
 # ---- writing

@@ -131,6 +131,11 @@ class Transaction:
         """Copy the scope's rows with one value of a key's column to those with another, where they are not yet."""
         self._connection.defer(sql.copy_rows(table, self._dialect, column), bound(scope, old=old, new=new))
 
+    @property
+    def locks(self) -> bool:
+        """Tell whether others may write at the same time, so that rows have to be locked."""
+        return bool(self._dialect.exclusive)
+
     def lock(self, table: Table, scope: Scope | Owner, *, where: str, **values: Any) -> None:
         """Keep others from changing rows of the scope before the commit."""
         if self._dialect.exclusive:
