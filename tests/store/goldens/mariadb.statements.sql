@@ -163,6 +163,7 @@ SELECT seq, place FROM items WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id
 UPDATE items SET seq=%(new_seq)s WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (a=%(a)s OR 1=1);
 DELETE FROM items WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND (1=1);
 SELECT seq, place FROM items WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
+DELETE FROM items WHERE tenant_id=%(tenant_id)s AND user_id=%(user_id)s AND agent_id=%(agent_id)s AND seq IN (%(p0)s, %(p1)s);
 
 -- vectors
 INSERT INTO vectors (tenant_id, user_id, agent_id, seq, model, digest, vector) VALUES (%(tenant_id)s, %(user_id)s, %(agent_id)s, %(seq)s, %(model)s, %(digest)s, %(vector)s);

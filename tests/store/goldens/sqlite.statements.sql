@@ -163,6 +163,7 @@ SELECT seq, place FROM items WHERE tenant_id=:tenant_id AND user_id=:user_id AND
 UPDATE items SET seq=:new_seq WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (a=:a OR 1=1);
 DELETE FROM items WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND (1=1);
 SELECT seq, place FROM items WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
+DELETE FROM items WHERE tenant_id=:tenant_id AND user_id=:user_id AND agent_id=:agent_id AND seq IN (:p0, :p1);
 
 -- vectors
 INSERT INTO vectors (tenant_id, user_id, agent_id, seq, model, digest, vector) VALUES (:tenant_id, :user_id, :agent_id, :seq, :model, :digest, :vector);
