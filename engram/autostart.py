@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["StartLock", "allowed", "locked", "recorded", "recorded_socket", "start"]
 
 POLL_S = 0.005
+ENDING_S = 0.05  # between two looks whether a daemon that ends has gone
 STARTS, STARTS_S = 5, 10.0  # so many starts within so long, each after a daemon that fell, are enough
 
 
@@ -64,7 +65,14 @@ def start(database: str, *, options: list[str], deadline: float, answers: Callab
                 return path
         if other:  # a daemon that ends by itself takes its record away: the last one fell
             lock.count_start()
-        return _spawn(options, deadline)
+        while True:
+            ready, served = _spawn(options, deadline)
+            if ready or (served and answers(served)):
+                return served
+            if time.monotonic() + ENDING_S > deadline:
+                raise Busy(f"another program holds {database}.lock and serves nobody",
+                           hint="try again, or look for it with: engram doctor")
+            time.sleep(ENDING_S)  # a daemon that ends listens no more some time before it lets go of the database
 
 
 class StartLock:
@@ -140,7 +148,8 @@ def locked(database: str, deadline: float) -> StartLock:
         time.sleep(POLL_S)
 
 
-def _spawn(options: list[str], deadline: float) -> str:
+def _spawn(options: list[str], deadline: float) -> tuple[bool, str]:
+    """Return whether the daemon serves, false when another has its database, and the socket it or the other serves."""
     import engram_core
 
     program = os.path.join(os.path.dirname(os.path.abspath(engram_core.__file__)), "daemon", "__main__.py")
@@ -194,7 +203,7 @@ def _words(pipe: int, deadline: float) -> bytes:
     return data
 
 
-def _outcome(data: bytes) -> str:
+def _outcome(data: bytes) -> tuple[bool, str]:
     import json
 
     lines = data.decode(errors="replace").strip().splitlines()
@@ -207,7 +216,7 @@ def _outcome(data: bytes) -> str:
                        hint="see: engram daemon run") from None
     if state == "failed":
         raise _failure(found)
-    return str(found["socket"])
+    return state == "ready", str(found["socket"])
 
 
 def _failure(found: dict[str, str]) -> EngramError:

@@ -339,6 +339,18 @@ def test_an_interrupt_ends_a_waiting_command_with_130(daemon: Home) -> None:
     assert daemon.engram("append", "x").returncode == 0
 
 
+def test_a_client_waits_for_a_daemon_that_ends_to_let_go_of_the_database(home: Home) -> None:
+    home.start()
+    os.kill(home.record()["pid"], signal.SIGTERM)
+    home.process.wait()  # type: ignore[union-attr]
+    with open(f"{home.database}.lock") as lock:  # what a slow end looks like: nobody listens, and the database is taken
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        taken = home.engram("append", "x", "--require-commit", "--timeout", "1")
+        assert taken.returncode == 75 and b"serves nobody" in taken.stderr and b"engram doctor" in taken.stderr
+        threading.Timer(0.5, fcntl.flock, (lock, fcntl.LOCK_UN)).start()
+        assert home.engram("append", "x", "--require-commit", "--timeout", "20").returncode == 0
+
+
 # ---- crashes in a row
 
 
