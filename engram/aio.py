@@ -12,10 +12,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from engram.asyncio_transport import AsyncInProcess, AsyncUnix
-from engram.calls import Caller, closed, explained, outcome_of, result_of, unwrap
+from engram.calls import Caller, closed, explained, outcome_of, unwrap
 from engram.inprocess import inside
 from engram.transport import find
 from engram_core.errors import BadInput
+from engram_core.protocol.lines import read_result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
@@ -140,7 +141,7 @@ class AsyncMemory:
     async def _exchange(self, method: str, params: Mapping[str, Any]) -> Any:
         async with self._room:
             line = self._caller.line(method, params)
-            return result_of(await self._transport.exchange(line, timeout=self._caller.timeout))
+            return read_result(await self._transport.exchange(line, timeout=self._caller.timeout))
 
     async def stream(self, method: str, params: Iterable[Mapping[str, Any]]) -> AsyncGenerator[Any | EngramError]:
         """Send many requests of one method without waiting for each; yield a result or an error for each, in order.

@@ -6,24 +6,21 @@ sent again happens once; the rules are the engine's.
 
 from __future__ import annotations
 
-import json
 import os
-import time
+from time import time_ns
 
-from engram_core.errors import BadInput, ProtocolError
+from engram_core.errors import BadInput, EngramError, ProtocolError
 from engram_core.ids import new_id
-from engram_core.protocol.lines import cut_result, read_error, write_request
+from engram_core.protocol.lines import plain, read_result, write_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from engram_core.errors import EngramError
-
     Json = dict[str, Any]
 
-__all__ = ["DEFAULT_PATH", "Caller", "closed", "explained", "outcome_of", "result_of", "unwrap"]
+__all__ = ["DEFAULT_PATH", "Caller", "closed", "explained", "outcome_of", "unwrap"]
 
 DEFAULT_PATH = "data/engram.db"
 """Where the earlier library kept its memories, and ``Memory()`` without a daemon does."""
@@ -48,13 +45,16 @@ class Caller:
 
     def line(self, method: str, params: Mapping[str, Any]) -> bytes:
         """Return the request line of a call; raise BadInput for what cannot be sent."""
-        sent = {name: plain(value) for name, value in params.items() if value is not None}
+        sent = {name: value for name, value in params.items() if value is not None}
         if method == "append_event":
-            now = sent.setdefault("at_ms", time.time_ns() // 1_000_000)
-            sent["event"] = _named(sent.get("event"), now)
+            if "at_ms" not in sent:
+                sent["at_ms"] = time_ns() // 1_000_000
+            event = sent.get("event")
+            if type(event) is not dict or event.get("event_id") is None:
+                sent["event"] = _named(event, sent["at_ms"])
         elif method == "append_events" and isinstance(sent.get("events"), list | tuple):
-            now = sent.setdefault("at_ms", time.time_ns() // 1_000_000)
-            sent["events"] = [_named(plain(event), now) for event in sent["events"]]
+            now = sent.setdefault("at_ms", time_ns() // 1_000_000)
+            sent["events"] = [_named(event, now) for event in sent["events"]]
         elif method in _NEW:
             name, prefix, key = _NEW[method]
             sent[name] = _named(sent.get(name), None, prefix, key)
@@ -68,18 +68,12 @@ class Caller:
         return write_request(number, method, sent)
 
 
-def result_of(reply: bytes) -> Any:
-    """Return the result in a reply line, or raise its error."""
-    result = cut_result(reply)
-    if result is None:
-        raise read_error(reply)
-    return json.loads(result.decode())  # bytes would be looked at for their encoding first
-
-
 def outcome_of(reply: bytes) -> Any | EngramError:
     """Return the result or the error in a reply line."""
-    result = cut_result(reply)
-    return read_error(reply) if result is None else json.loads(result)
+    try:
+        return read_result(reply)
+    except EngramError as error:
+        return error
 
 
 def unwrap(method: str, result: Any, key: str) -> Any:
@@ -103,15 +97,11 @@ def closed() -> BadInput:
     return BadInput("this Memory is closed; nothing was done", hint="open another one")
 
 
-def plain(value: Any) -> Any:
-    """Return a pydantic model as a dict of what was set in it."""
-    return value.model_dump(mode="json", exclude_unset=True) if hasattr(value, "model_dump") else value
-
-
 def _named(found: Any, now_ms: int | None, prefix: str = "e_", key: str = "event_id") -> Any:
     """Return a copy of something new with an id of its own; what is no object is the engine's to refuse."""
+    found = plain(found)
     if isinstance(found, dict) and found.get(key) is None:
-        return {**found, key: new_id(prefix, now_ms if type(now_ms) is int else time.time_ns() // 1_000_000)}
+        return {**found, key: new_id(prefix, now_ms if type(now_ms) is int else time_ns() // 1_000_000)}
     return found
 
 
@@ -120,7 +110,22 @@ def _complete(params: Json) -> None:
     ids = {key: os.environ[name] for key, name in _VARIABLES.items() if os.environ.get(name)}
     if not ids:
         return
-    events = params.get("events") or [params.get("event")]
-    holders = [item for item in (*events, params.get("request")) if isinstance(item, dict)]
-    for holder in holders or [params]:
-        holder["scope"] = {**ids, **{k: v for k, v in (holder.get("scope") or {}).items() if v is not None}}
+    if isinstance(params.get("events"), list | tuple):
+        params["events"] = [_scoped(event, ids) for event in params["events"]]
+        return
+    for name in ("event", "request"):
+        if name in params:
+            params[name] = _scoped(params[name], ids)
+            return
+    params.update(_scoped(params, ids))
+
+
+def _scoped(holder: Any, ids: Json) -> Any:
+    """Return a copy of what holds a scope, with ids in it that it lacks."""
+    holder = plain(holder)
+    if not isinstance(holder, dict):
+        return holder
+    given = plain(holder.get("scope")) or {}
+    if not isinstance(given, dict):
+        return holder
+    return {**holder, "scope": {**ids, **{key: value for key, value in given.items() if value is not None}}}

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import sys
 
-from engram.calls import Caller, closed, explained, outcome_of, result_of, unwrap
+from engram.calls import Caller, closed, explained, outcome_of, unwrap
 from engram.transport import find
 from engram_core.errors import BadInput
+from engram_core.protocol.lines import read_result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Memory:
 
     def _exchange(self, method: str, params: Mapping[str, Any]) -> Any:
         line = self._caller.line(method, params)
-        return result_of(self._transport.exchange(line, timeout=self._caller.timeout))
+        return read_result(self._transport.exchange(line, timeout=self._caller.timeout))
 
     def stream(self, method: str, params: Iterable[Mapping[str, Any]]) -> Generator[Any | EngramError]:
         """Send many requests of one method without waiting for each; yield a result or an error for each, in order.

@@ -10,7 +10,7 @@ import _socket  # the C module: importing socket alone costs half a Python start
 import errno
 import os
 import sys
-import time
+from time import monotonic, sleep
 
 from engram_core._version import PROTOCOL, __version__
 from engram_core.errors import AccessDenied, Busy, DeadlineExceeded, EngramError, NoDaemon, ProtocolError
@@ -30,6 +30,7 @@ SLACK_S = 0.02  # a deadline may be missed by this much
 # What an older daemon may answer to something it does not know yet.
 _OLD = (b'"kind":"method_not_found"', b'"kind":"unknown_field"', b'"kind":"protocol"', b'"kind":"internal"')
 MAX_REPLY = 16 << 20
+PIECE = 65_536  # bytes taken at once: for more, each call would ask the system for memory and return it
 WINDOW = 512  # lines under way in a stream
 
 
@@ -73,7 +74,6 @@ class UnixTransport:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._sock: _socket.socket | None = None
-        self._pid = 0
         self._rest = b""
         self._within = 0.0  # what the system was told
 
@@ -89,26 +89,33 @@ class UnixTransport:
 
         Every write carries an id made by the client, so a request whose reply was lost may be sent again.
         """
-        deadline = time.monotonic() + (timeout or self.place.timeout)
+        deadline = monotonic() + (timeout or self.place.timeout)
         pause, renewed = RETRY_S, False
         while True:
             try:
-                self._connect(deadline)
-                self._send(line, deadline)
-                reply = self._line(deadline)
+                sock = self._sock or self._connect(deadline)
+                self._limit(deadline)
+                sock.sendall(line)
+                self._limit(deadline)
+                reply = sock.recv(PIECE)
+                if not reply.endswith(b"\n"):
+                    reply = self._whole(reply, deadline)
             except (ConnectionResetError, BrokenPipeError) as exc:
                 self.close()
-                if time.monotonic() + RETRY_S > deadline:
+                if monotonic() + RETRY_S > deadline:
                     raise NoDaemon("the daemon hung up before it answered",
                                    hint="repeat the command; see: engram daemon logs") from exc
                 pause = _rest(pause, deadline)
                 continue
-            except BaseException:
+            except BlockingIOError as exc:
                 self.close()  # a reply may still come; it must not answer the next request
+                raise _slow() from exc
+            except BaseException:
+                self.close()
                 raise
-            if b',"error":' not in reply[:400]:
+            if reply.find(b',"error":', 0, 400) < 0:
                 return reply
-            if turned_away(reply) and time.monotonic() + RETRY_S < deadline:
+            if turned_away(reply) and monotonic() + RETRY_S < deadline:
                 self.close()
                 pause = _rest(pause, deadline)
                 continue
@@ -123,9 +130,8 @@ class UnixTransport:
 
     def detach(self, timeout: float) -> _socket.socket:
         """Connect, starting a daemon if need be, and hand the socket over."""
-        self._connect(time.monotonic() + timeout)
-        sock, self._sock = self._sock, None
-        assert sock is not None
+        sock = self._sock or self._connect(monotonic() + timeout)
+        self._sock = None
         return sock
 
     # ---- a stream of requests
@@ -141,7 +147,8 @@ class UnixTransport:
         from threading import BoundedSemaphore, Thread
 
         limit = timeout or self.place.timeout
-        self._connect(time.monotonic() + limit)
+        if self._sock is None:
+            self._connect(monotonic() + limit)
         sent: SimpleQueue[BaseException | bool] = SimpleQueue()
         room = BoundedSemaphore(WINDOW)
         stopped = False
@@ -153,7 +160,7 @@ class UnixTransport:
                     if stopped:
                         return
                     sent.put(True)
-                    self._send(line, time.monotonic() + limit)
+                    self._send(line, monotonic() + limit)
                 sent.put(False)
             except BaseException as exc:
                 sent.put(exc)
@@ -167,7 +174,7 @@ class UnixTransport:
                     raise item
                 if not item:
                     return
-                yield self._line(time.monotonic() + limit)
+                yield self._line(monotonic() + limit)
                 room.release()
         except (ConnectionResetError, BrokenPipeError) as exc:
             raise NoDaemon("the daemon hung up in the middle of a stream",
@@ -179,10 +186,8 @@ class UnixTransport:
 
     # ---- the socket
 
-    def _connect(self, deadline: float) -> None:
-        if self._sock is not None and self._pid == os.getpid():
-            return
-        self.close()
+    def _connect(self, deadline: float) -> _socket.socket:
+        self._rest = b""
         place = self.place
         sock, why = self._open(place.socket, deadline)
         if sock is None and not place.asked:
@@ -194,9 +199,10 @@ class UnixTransport:
         if sock is None:
             sock = self._start(why, deadline)
         sock.settimeout(None)
-        self._sock, self._pid, self._within = sock, os.getpid(), 0.0
+        self._sock, self._within = sock, 0.0
         if PROTOCOL[0] > 1:  # an older daemon takes everyone for a client of protocol 1
             self._greet(deadline)
+        return sock
 
     def _greet(self, deadline: float) -> None:
         """Agree on a protocol before anything else; an older daemon that has none in common is replaced when idle."""
@@ -257,7 +263,7 @@ class UnixTransport:
                 if exc.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
                     return None, "no socket" if exc.errno == errno.ENOENT else "nobody listens"
                 failure = connect_error(exc, path)
-                if not isinstance(failure, Busy) or time.monotonic() + RETRY_S > deadline:
+                if not isinstance(failure, Busy) or monotonic() + RETRY_S > deadline:
                     raise failure from exc
             except ValueError as exc:
                 raise AccessDenied(f"the socket path {path!r} cannot be used: {exc}",
@@ -272,41 +278,53 @@ class UnixTransport:
         except BlockingIOError as exc:
             raise _slow() from exc
 
+    def _line(self, deadline: float) -> bytes:
+        """Return the next reply line of those under way."""
+        data = self._rest or self._some(deadline)
+        if b"\n" not in data:
+            data = self._whole(data, deadline)
+        end = data.index(b"\n") + 1
+        self._rest = data[end:]
+        return data[:end]
+
+    def _whole(self, begun: bytes, deadline: float) -> bytes:
+        """Return a line that has begun up to its end, and what came with that."""
+        if not begun:
+            raise ConnectionResetError
+        pieces, size = [begun], len(begun)
+        while b"\n" not in pieces[-1]:
+            if size > MAX_REPLY:
+                raise ProtocolError(f"the reply is longer than {MAX_REPLY} bytes", hint="is this Engram's socket?")
+            pieces.append(self._some(deadline))
+            size += len(pieces[-1])
+        return b"".join(pieces)
+
+    def _some(self, deadline: float) -> bytes:
+        assert self._sock is not None
+        try:
+            self._limit(deadline)
+            data = self._sock.recv(PIECE)
+        except BlockingIOError as exc:
+            raise _slow() from exc
+        if not data:
+            raise ConnectionResetError
+        return data
+
     def _limit(self, deadline: float) -> None:
         """Have the system wait no longer than to the deadline.
 
         A timeout of Python's would make the socket a non-blocking one, at the price of four more calls of the system.
         """
-        left = _left(deadline)
-        if not 0 <= self._within - left < SLACK_S:
-            assert self._sock is not None
-            self._within = left + SLACK_S / 2
-            span = int(self._within).to_bytes(8, sys.byteorder) + int(self._within % 1 * 1e6).to_bytes(8, sys.byteorder)
-            self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, span)
-            self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, span)
-
-    def _line(self, deadline: float) -> bytes:
-        """Return the next reply line without its end."""
+        left = deadline - monotonic()
+        if 0 <= self._within - left < SLACK_S < left:
+            return
+        if left <= 0:
+            raise _slow()
         assert self._sock is not None
-        self._limit(deadline)
-        line, end, rest = self._rest.partition(b"\n")
-        pieces, size = [line], len(line)
-        while not end:
-            try:
-                data = self._sock.recv(65_536)  # with more, each call would ask the system for memory and return it
-            except BlockingIOError as exc:
-                raise _slow() from exc
-            if not data:
-                raise ConnectionResetError
-            piece, end, rest = data.partition(b"\n")
-            pieces.append(piece)
-            size += len(piece)
-            if not end:
-                self._limit(deadline)
-            if size > MAX_REPLY:
-                raise ProtocolError(f"the reply is longer than {MAX_REPLY} bytes", hint="is this Engram's socket?")
-        self._rest = rest
-        return b"".join(pieces)
+        self._within = left + SLACK_S / 2
+        span = int(self._within).to_bytes(8, sys.byteorder) + int(self._within % 1 * 1e6).to_bytes(8, sys.byteorder)
+        self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, span)
+        self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, span)
 
 
 def error_in(reply: bytes) -> EngramError:
@@ -318,12 +336,12 @@ def error_in(reply: bytes) -> EngramError:
 
 def _rest(pause: float, deadline: float) -> float:
     """Wait a little before another try, and return how long the next wait is: clients that came together part."""
-    time.sleep(max(0.0, min(pause * (0.5 + os.urandom(1)[0] / 255), deadline - time.monotonic())))
+    sleep(max(0.0, min(pause * (0.5 + os.urandom(1)[0] / 255), deadline - monotonic())))
     return min(2 * pause, MOST_S)
 
 
 def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
+    left = deadline - monotonic()
     if left <= 0:
         raise _slow()
     return left

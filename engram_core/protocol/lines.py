@@ -1,7 +1,7 @@
 """Requests and replies as lines, both directions: no socket, no clock, no thread.
 
 Driven by the daemon (``LineBuffer``, ``read_request``, ``write_result``, ``write_error``) and by the client
-(``write_request``, ``LineBuffer``, ``cut_result``, ``read_error``). One line is one compact UTF-8 JSON object::
+(``write_request``, ``LineBuffer``, ``read_result``, ``read_error``). One line is one compact UTF-8 JSON object::
 
     {"jsonrpc":"2.0","id":1,"method":"status","params":{"timeout_ms":10000}}
     {"jsonrpc":"2.0","id":1,"result":{...}}
@@ -14,6 +14,7 @@ UTF-8, holding NaN, an infinity, a duplicate key or half a surrogate pair.
 from __future__ import annotations
 
 import json
+from _json import encode_basestring, make_encoder
 from itertools import accumulate
 
 from engram_core.errors import BadInput, ConfigError, EngramError, InternalError, ProtocolError, by_kind
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "DEFAULT_TIMEOUT_MS", "MAX_DEPTH", "MAX_REPLY", "MAX_REQUEST", "LineBuffer", "Request", "cut_result",
-    "dump", "error_of", "read_error", "read_request", "write_error", "write_request", "write_result",
+    "DEFAULT_TIMEOUT_MS", "MAX_DEPTH", "MAX_REPLY", "MAX_REQUEST", "LineBuffer", "Request", "dump",
+    "error_of", "plain", "read_error", "read_request", "read_result", "write_error", "write_request", "write_result",
 ]
 
 MAX_REQUEST = 1 << 20
@@ -171,7 +172,6 @@ def _float(text: str) -> float:
     return value
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float).decode
 
 
@@ -278,20 +278,38 @@ def error_of(error: EngramError) -> dict[str, Any]:
 # ---- the client's side
 
 
+def plain(value: Any) -> Any:
+    """Return a pydantic model as a dict of what was set in it, and all else as it is."""
+    return value.model_dump(mode="json", exclude_unset=True) if hasattr(value, "model_dump") else value
+
+
+def _foreign(value: Any) -> Any:
+    found = plain(value)
+    if found is value:
+        raise TypeError(f"a {type(value).__name__} is no JSON")
+    return found
+
+
+# JSONEncoder.encode makes one of these for each call. It has no table of what is being written, which threads could not
+# share: a circle ends as what is too deep does.
+_encode = make_encoder(None, _foreign, encode_basestring, None, ":", ",", False, False, False)
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # decode would look for blanks around it
+
+
 def write_request(id: int, method: str, params: Mapping[str, Any]) -> bytes:
     """Return a request line; raise BadInput for what JSON or the protocol cannot carry."""
     try:
-        line = b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":%b}\n' % (
-            id, method.encode(), _encode(params).encode())
+        text = "".join(_encode(params, 0))
+        line = f'{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{text}}}\n'.encode()
     except UnicodeEncodeError as exc:
-        where = _find_surrogate(json.loads(json.dumps(params)), "") or "a text"
+        where = _find_surrogate(json.loads(text), "") or "a text"
         raise BadInput(f"{where} holds half of a surrogate pair; allowed is Unicode text",
                        hint="remove or replace that character") from exc
     except (TypeError, ValueError, RecursionError) as exc:
         from engram_core.values import dump_json  # late: only what cannot be sent needs it
 
         for name, value in params.items():
-            dump_json(value, name)  # raises naming the field
+            dump_json(_without_models(value, 0), name)  # raises naming the field
         raise BadInput(f"the arguments of {method} cannot be written as JSON: {exc}",
                        hint="allowed are dicts, lists, texts, finite numbers, booleans and None") from exc
     if len(line) > MAX_REQUEST + 1:
@@ -300,12 +318,27 @@ def write_request(id: int, method: str, params: Mapping[str, Any]) -> bytes:
     return line
 
 
-def cut_result(line: bytes) -> bytes | None:
-    """Return the JSON of the result in a reply line, or None when the reply is an error."""
-    at = line.find(b',"result":', 0, 64 + MAX_ID)
-    if at < 0 or not line.startswith(b'{"jsonrpc":"2.0","id":'):
-        return None
-    return line[at + 10:line.rindex(b"}")]
+def _without_models(value: Any, depth: int) -> Any:
+    value = plain(value)
+    if isinstance(value, dict) and depth < MAX_DEPTH:
+        return {key: _without_models(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple) and depth < MAX_DEPTH:
+        return [_without_models(item, depth + 1) for item in value]
+    return value
+
+
+def read_result(line: bytes) -> Any:
+    """Return the result in a reply line; raise the error that it holds instead, ProtocolError when it is no reply."""
+    try:
+        text = line.decode()
+        at = text.find(',"result":', 0, 64 + MAX_ID)
+        if at > 0 and text.startswith('{"jsonrpc":"2.0","id":'):
+            found, end = _scan(text, at + 10)
+            if text.startswith("}", end):
+                return found
+    except (ValueError, StopIteration):
+        pass
+    raise read_error(line)
 
 
 def read_error(line: bytes) -> EngramError:

@@ -83,6 +83,8 @@ def test_pydantic_models_are_taken_everywhere() -> None:
         scope = models.ScopeIds(**SCOPE)
         memory.append_event(models.Event(scope=scope, payload="typed", ts_ms=NOW))
         memory.upsert_fact(scope, models.Fact(fact_key="k", value=1))
+        memory.append_event({"scope": scope, "payload": "a model inside", "ts_ms": NOW + 1})
+        assert [event["payload"] for event in memory.list_events(scope)] == ["typed", "a model inside"]
         memory.patch_working_state(scope, models.WorkingState(goal="g"))
         assert [fact["value"] for fact in memory.list_facts(scope, models.FactFilter(status=["active"]))] == [1]
         assert json.dumps(memory.build_memory_packet(ASK))

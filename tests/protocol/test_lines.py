@@ -16,10 +16,10 @@ from engram_core.protocol.lines import (
     MAX_DEPTH,
     MAX_REQUEST,
     LineBuffer,
-    cut_result,
     dump,
     read_error,
     read_request,
+    read_result,
     write_error,
     write_request,
     write_result,
@@ -77,19 +77,20 @@ def test_a_written_request_is_read_back(params: dict[str, Any], number: int) -> 
 
 
 @given(VALUES)
-def test_a_result_is_cut_out_without_parsing(value: Any) -> None:
+def test_a_result_is_read_back(value: Any) -> None:
     line = write_result(b"7", dump(value))
     assert json.loads(line)["result"] == value
-    assert cut_result(line.rstrip(b"\n")) == dump(value)
+    assert read_result(line) == read_result(line.rstrip(b"\n")) == value
 
 
 @given(TEXTS, TEXTS)
 def test_an_error_arrives_as_itself(message: str, hint: str) -> None:
     for sent in (Busy(message, hint=hint), UnknownField(message, hint=hint)):
         line = write_error(b"3", sent)
-        assert cut_result(line) is None
         found = read_error(line)
-        assert type(found) is type(sent)
+        with pytest.raises(type(sent)) as raised:
+            read_result(line)
+        assert type(found) is type(raised.value) is type(sent)
         assert (found.message, found.hint, found.retryable) == (message, hint, sent.retryable)
 
 
@@ -100,10 +101,14 @@ def test_an_error_of_a_newer_daemon_keeps_its_exit_code() -> None:
     assert (found.exit_code, str(found)) == (69, "m; h")
 
 
-@pytest.mark.parametrize("line", [b"", b"x", b'{"jsonrpc":"2.0"}', b'{"error":{}}', b'{"error":{"data":{"kind":3}}}'])
+@pytest.mark.parametrize("line", [
+    b"", b"x", b'{"jsonrpc":"2.0"}', b'{"error":{}}', b'{"error":{"data":{"kind":3}}}',
+    *(b'{"jsonrpc":"2.0","id":1,"result":' + rest for rest in (b"", b"}", b'{"a":1', b"{}", b"{}]", b'"\xff"}', b"x}")),
+])
 def test_a_reply_that_is_none_is_a_protocol_error(line: bytes) -> None:
-    assert cut_result(line) is None
     assert isinstance(read_error(line), ProtocolError)
+    with pytest.raises(ProtocolError):
+        read_result(line)
 
 
 REFUSED = {
