@@ -187,15 +187,20 @@ def threads(folder: str, seconds: float) -> dict[str, Any]:
     return {"threads": found, "lost": lost, "thread_p99_ms": max(one["p99_ms"] for one in found.values())}
 
 
+def taken_away() -> float:
+    """Return for how many milliseconds this thread has had to wait for a processor."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e6
+
+
 async def lags(work: Awaitable[object] | None, seconds: float) -> tuple[float, float]:
-    """Return the p99 of how late the loop was, by the clock, and as far as this process itself worked, in ms."""
+    """Return the p99 of how late the loop was, by the clock, and but for the wait for a processor, in ms."""
     task = asyncio.ensure_future(work) if work is not None else None
     until, late, own = time.perf_counter() + seconds, [], []
     while time.perf_counter() < until if task is None else not task.done():
-        began, worked = time.perf_counter(), time.process_time()
+        began, elsewhere = time.perf_counter(), taken_away()
         await asyncio.sleep(0.001)
         late.append((time.perf_counter() - began - 0.001) * 1e3)
-        own.append(min(late[-1], (time.process_time() - worked) * 1e3))
+        own.append(late[-1] - (taken_away() - elsewhere))
     if task is not None:
         await task
     return sorted(late)[int(0.99 * len(late))], sorted(own)[int(0.99 * len(own))]

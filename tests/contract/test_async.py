@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from tests.contract.calls import OTHER, SCOPE, event
 from tests.daemon_fixture import Home
 
 WAYS = ("file", "inside", "socket")
+LAG_S = 0.005
 
 
 def make(way: str, home: Home, **options: Any) -> AsyncMemory:
@@ -230,20 +232,24 @@ def test_a_silent_daemon_holds_up_one_thread_only(home: Home) -> None:
 
 
 async def _lag(work: Awaitable[object] | None, seconds: float) -> float:
-    """Return the p99 of how late the loop was, idle or while there is work.
+    """Return the p99 of how late the loop was, idle or while there is work, as far as this program made it late.
 
-    Of work counts the time in which this process worked and the loop did not turn: not that of other programs.
+    Time in which the loop's thread could have run and another one had the processor does not count.
     """
     task = asyncio.ensure_future(work) if work is not None else None
     until, lags = time.perf_counter() + seconds, []
     while time.perf_counter() < until if task is None else not task.done():
-        began, worked = time.perf_counter(), time.process_time()
+        began, elsewhere = time.perf_counter(), _taken_away()
         await asyncio.sleep(0.001)
-        late = time.perf_counter() - began - 0.001
-        lags.append(late if task is None else min(late, time.process_time() - worked))
+        lags.append(time.perf_counter() - began - 0.001 - (_taken_away() - elsewhere))
     if task is not None:
         await task
     return sorted(lags)[int(0.99 * len(lags))]
+
+
+def _taken_away() -> float:
+    """Return for how long this thread has had to wait for a processor."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 def test_two_hundred_operations_do_not_hold_up_the_loop(home: Home, way: str) -> None:
@@ -254,19 +260,23 @@ def test_two_hundred_operations_do_not_hold_up_the_loop(home: Home, way: str) ->
             return await memory.list_events(SCOPE, None, 20)
         return await memory.append_event(event(f"n{number}", f"train number {number}", 1))
 
-    async def main() -> tuple[float, float]:
+    async def main() -> list[float]:
+        found = []
         async with make(way, home, timeout=60) as memory:
             await memory.append_events([event(f"e{n}", f"train {n} to Lyon", n) for n in range(500)])
             await memory.build_memory_packet({"scope": SCOPE, "query": "train"})
-            idle = await _lag(None, 0.5)
-            return idle, await _lag(asyncio.gather(*(operation(memory, number) for number in range(200))), 0)
+            while len(found) < 8 and min(found, default=1.0) > LAG_S:
+                idle = await _lag(None, 0.25)
+                busy = await _lag(asyncio.gather(*(operation(memory, number) for number in range(200))), 0)
+                found.append(busy - idle)
+        return found
 
-    # benchmarks/bench_api.py measures it; here a machine that does much else must not fail what a blocking call would.
-    best = 1.0
-    for _ in range(3):
-        idle, busy = asyncio.run(main())
-        best = min(best, busy - idle)
-        if best <= 0.05:
-            break
-        home.stop()
-    assert best <= 0.05
+    # The machine may do much else and take the processor away at the worst of moments; a call that blocks does so in
+    # every round. Collecting all that the other tests have left behind is no work of ours.
+    gc.collect()
+    gc.freeze()
+    try:
+        lags = asyncio.run(main())
+    finally:
+        gc.unfreeze()
+    assert min(lags) <= LAG_S, lags
