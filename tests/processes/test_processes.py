@@ -1,6 +1,6 @@
 """Several programs on one database at once, each with the engine in its own process, alone or beside a daemon.
 
-ENGRAM_ROUNDS=20 repeats each test that often.
+Each test runs twice, once for each durability; ENGRAM_ROUNDS=20 repeats both that often.
 """
 
 from __future__ import annotations
@@ -64,17 +64,22 @@ def test_eight_programs_begin_at_once_and_lose_nothing(home: Home, turn: int, du
     check(path, names, EVENTS)
 
 
+@pytest.mark.parametrize("durability", ["normal", "full"])
 @pytest.mark.parametrize("turn", ROUNDS)
-def test_programs_beside_a_running_daemon(daemon: Home, turn: int) -> None:
-    names = ["w0", "w1", "w2"]
-    programs = Programs(daemon, names, 200, daemon.database, [*names, "daemon"])
+def test_eight_programs_beside_a_running_daemon(home: Home, turn: int, durability: str) -> None:
+    home.env["ENGRAM_STORE_DURABILITY"] = durability
+    home.start()
+    names = [f"w{number}" for number in range(PROCESSES)]
+    programs = Programs(home, names, EVENTS, home.database, [*names, "daemon"])
     programs.start.touch()
     scope = {**IDS, "run_id": "daemon"}
     with Memory.connect(timeout=60) as memory:
-        for number in range(200):
+        for number in range(EVENTS):
             memory.append_event({"scope": scope, "event_id": f"daemon-{number}", "payload": f"{number} of daemon"})
         programs.run()
-        hits = memory.search({**scope, "run_id": "r"}, "199 of w1", limit=100)
-        assert any(hit["id"] == "w1-199" for hit in hits), "the daemon has not seen the others' writes"
+        for name in names:
+            hits = memory.search({**scope, "run_id": "r"}, f"{EVENTS - 1} of {name}", limit=100)
+            assert any(hit["id"] == f"{name}-{EVENTS - 1}" for hit in hits), f"the daemon has not seen {name}'s writes"
+        assert memory.status()["durability"] == durability
         assert memory.status()["pid"] != os.getpid() and memory.list_events(SCOPE) == []
-    check(daemon.database, [*names, "daemon"], 200)
+    check(home.database, [*names, "daemon"], EVENTS)
