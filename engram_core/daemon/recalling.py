@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engram_core import layout
 from engram_core.errors import BadInput, BudgetTooSmall, NotFound
 from engram_core.kernel.jsontext import json_string
-from engram_core.values import check_text, dump_json, show
+from engram_core.values import check_id, check_text, dump_json, show
 
 if TYPE_CHECKING:
     from engram_core.daemon.handlers import Engine
@@ -110,6 +110,9 @@ def build_memory_packet(engine: Engine, params: Params) -> Any:
 def explain(engine: Engine, params: Params) -> Any:
     """Return the stored account of a build, the scope's last one, or of a packet built for this request now."""
     memory, request = params.get("memory_id"), params.get("request")
+    for name in ("build_id", "memory_id"):
+        if params.get(name) is not None:
+            check_id(name, params[name])
     if "cwd" not in params and params.get("scope") is None and (type(request) is not dict or "scope" not in request):
         raise BadInput("explain needs the parameter 'scope'", hint="give scope, or a request that holds one")
     if request is not None:

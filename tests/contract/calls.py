@@ -113,3 +113,24 @@ CALLS: list[Call] = [
     call("list_events", SCOPE),
     call("search", SCOPE, "piano"),
 ]
+
+GOOD: dict[str, dict[str, Any]] = {
+    "append_event": {"event": event("g1", "x", 1)}, "append_events": {"events": [event("g1", "x", 1)]},
+    "patch_working_state": {"scope": SCOPE, "patch": {"goal": "g"}},
+    "update_stm": {"scope": SCOPE, "stm_state": {"rolling_summary": "s"}},
+    "upsert_fact": {"scope": SCOPE, "fact": {"fact_key": "k", "value": 1}},
+    "append_episode": {"scope": SCOPE, "episode": EPISODE},
+    "upsert_procedure": {"scope": SCOPE, "procedure": PROCEDURE},
+    "append_insight": {"scope": SCOPE, "insight": INSIGHT},
+    "update_insight": {"scope": SCOPE, "id": "in1", "patch": {"confidence": 0.5}},
+    "set_pinned": {"scope": SCOPE, "kind": "event", "id": "e1"}, "end_run": {"scope": SCOPE},
+    "write_context_build": {"scope": SCOPE, "packet": {"meta": {}}},
+    "forget": {"scope": SCOPE, "selector": {"run": True}},
+    "list_events": {"scope": SCOPE, "time_range": {}}, "get_working_state": {"scope": SCOPE},
+    "get_stm": {"scope": SCOPE}, "list_facts": {"scope": SCOPE, "fact_filter": {}},
+    "list_episodes": {"scope": SCOPE, "episode_filter": {}}, "list_procedures": {"scope": SCOPE, "task_type": "t"},
+    "list_insights": {"scope": SCOPE, "insight_filter": {}}, "list_context_builds": {"scope": SCOPE, "limit": 1},
+    "build_memory_packet": {"request": ASK}, "explain": {"scope_or_request": ASK},
+    "search": {"scope": SCOPE, "query": "q"}, "policies": {"table": {"max_facts": 1}},
+}
+"""Every operation once, for what must not depend on which it is."""

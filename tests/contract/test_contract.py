@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,31 +15,29 @@ import pytest
 from engram import AsyncMemory, Memory
 from engram_core.daemon.handlers import Engine
 from engram_core.protocol.messages import ADAPTED, OPERATIONS
-from tests.contract.calls import ASK, CALLS, EPISODE, INSIGHT, OTHER, PROCEDURE, SCOPE, event
+from tests.contract.calls import ASK, CALLS, EPISODE, GOOD, INSIGHT, OTHER, PROCEDURE, SCOPE, event
 from tests.contract.transports import NOW, TRANSPORTS, Awaited, opened, outcome
 from tests.daemon_fixture import Home
 from tests.servers import SERVERS, databases, need
 
 NOT_MEMORIES = {"hello", "status", "reload", "shutdown"}
-GOOD: dict[str, dict[str, Any]] = {
-    "append_event": {"event": event("g1", "x", 1)}, "append_events": {"events": [event("g1", "x", 1)]},
-    "patch_working_state": {"scope": SCOPE, "patch": {"goal": "g"}},
-    "update_stm": {"scope": SCOPE, "stm_state": {"rolling_summary": "s"}},
-    "upsert_fact": {"scope": SCOPE, "fact": {"fact_key": "k", "value": 1}},
-    "append_episode": {"scope": SCOPE, "episode": EPISODE},
-    "upsert_procedure": {"scope": SCOPE, "procedure": PROCEDURE},
-    "append_insight": {"scope": SCOPE, "insight": INSIGHT},
-    "update_insight": {"scope": SCOPE, "id": "in1", "patch": {"confidence": 0.5}},
-    "set_pinned": {"scope": SCOPE, "kind": "event", "id": "e1"}, "end_run": {"scope": SCOPE},
-    "write_context_build": {"scope": SCOPE, "packet": {"meta": {}}},
-    "forget": {"scope": SCOPE, "selector": {"run": True}},
-    "list_events": {"scope": SCOPE, "time_range": {}}, "get_working_state": {"scope": SCOPE},
-    "get_stm": {"scope": SCOPE}, "list_facts": {"scope": SCOPE, "fact_filter": {}},
-    "list_episodes": {"scope": SCOPE, "episode_filter": {}}, "list_procedures": {"scope": SCOPE, "task_type": "t"},
-    "list_insights": {"scope": SCOPE, "insight_filter": {}}, "list_context_builds": {"scope": SCOPE, "limit": 1},
-    "build_memory_packet": {"request": ASK}, "explain": {"scope_or_request": ASK},
-    "search": {"scope": SCOPE, "query": "q"}, "policies": {"table": {"max_facts": 1}},
-}
+EMPTY: list[tuple[str, dict[str, Any]]] = [
+    ("append_event", {"event": event("", "x", 1)}), ("append_events", {"events": [event("", "x", 1)]}),
+    ("upsert_fact", {"scope": SCOPE, "fact": {"fact_key": "", "value": 1}}),
+    ("upsert_fact", {"scope": SCOPE, "fact": {"fact_id": "", "fact_key": "k", "value": 1}}),
+    ("append_episode", {"scope": SCOPE, "episode": {**EPISODE, "episode_id": ""}}),
+    ("upsert_procedure", {"scope": SCOPE, "procedure": {**PROCEDURE, "procedure_id": ""}}),
+    ("append_insight", {"scope": SCOPE, "insight": {**INSIGHT, "id": ""}}),
+    ("update_insight", {"scope": SCOPE, "id": "", "patch": {"confidence": 0.5}}),
+    ("set_pinned", {"scope": SCOPE, "kind": "event", "id": ""}),
+    ("update_stm", {"scope": SCOPE, "stm_state": {"key_quotes": [{"evidence_id": "", "quote": "q"}]}}),
+    ("patch_working_state", {"scope": SCOPE, "patch": {"tool_evidence": [{"evidence_id": "", "summary": "s"}]}}),
+    ("write_context_build", {"scope": SCOPE, "packet": {"meta": {"build_id": ""}}}),
+    ("forget", {"scope": SCOPE, "selector": {"ids": [""]}}),
+    ("explain", {"scope_or_request": SCOPE, "build_id": ""}), ("explain", {"scope_or_request": ASK, "memory_id": ""}),
+    ("list_procedures", {"scope": SCOPE, "task_type": ""}), ("policies", {"policy_id": ""}),
+]
+"""Every other id that can be given, empty."""
 ANYTHING = {"packet", "id", "kind", "query", "task_type", "limit"}  # arguments without keys of their own to be wrong
 
 
@@ -114,6 +113,7 @@ def test_a_server_gives_the_same_bytes(home: Home, backend: str, tmp_path: Path)
 
 def wrong_inputs() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield for every operation: an unknown key, a wrong type, NaN, an empty id, in each argument that can have it."""
+    yield from ((method, "an empty one", named) for method, named in EMPTY)
     for method, good in GOOD.items():
         for name, value in good.items():
             inner = value[0] if isinstance(value, list) else value
@@ -164,19 +164,67 @@ def test_what_is_closed_says_so(home: Home, name: str) -> None:
             assert '"this Memory is closed; nothing was done"' in outcome(memory, method, (), named)
 
 
-@pytest.mark.parametrize("name", [name for name in TRANSPORTS if name.startswith("memory")])
+BLOCKING = [name for name in TRANSPORTS if name.startswith("memory")]
+LISTS = [method for method in GOOD if OPERATIONS[method].kind == "read" and method not in ("explain", "policies")]
+
+
+def in_a_child(check: Callable[[], bool]) -> bool:
+    """Fork and tell whether the check holds in the child."""
+    child = os.fork()
+    if child == 0:
+        code = 2
+        try:
+            code = 0 if check() else 1
+        finally:
+            os._exit(code)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.usefixtures("stopped")
+@pytest.mark.parametrize("name", BLOCKING)
 def test_a_child_of_a_fork_asks_on_its_own(home: Home, name: str) -> None:
     with opened(name, home) as memory:
         memory.append_event(event("parent", "x", 1))
-        child = os.fork()
-        if child == 0:
-            found = outcome(memory, "append_event", (event("child", "x", 1),), {})
-            good = "child has none of it" in found if name == "memory-inside" else '"duplicate": false' in found
-            os._exit(0 if good else 1)
-        assert os.waitpid(child, 0)[1] == 0
+        asked = {method: GOOD[method] for method in LISTS}
+        asked["build_memory_packet"] = {"request": {**ASK, "persist": False}}
+        known = [outcome(memory, method, (), named) for method, named in asked.items()]
+
+        def reads_and_writes() -> bool:
+            return ([outcome(memory, method, (), named) for method, named in asked.items()] == known
+                    and '"duplicate": false' in outcome(memory, "append_event", (event("child", "x", 1),), {}))
+
+        def is_told() -> bool:
+            return all("child has none of it" in outcome(memory, method, (), named) for method, named in GOOD.items())
+
+        assert in_a_child(is_told if name == "memory-inside" else reads_and_writes)
         memory.append_event(event("after", "x", 1))
         ids = [one["event_id"] for one in memory.list_events(SCOPE)]
         assert ids == (["parent", "after"] if name == "memory-inside" else ["parent", "child", "after"])
+
+
+@pytest.mark.parametrize("name", BLOCKING)
+def test_threads_share_one_memory(home: Home, name: str) -> None:
+    def work(thread: int) -> None:
+        try:
+            for number in range(50):
+                memory.append_event(event(f"e{thread}-{number}", f"n{number} of thread {thread}", 1))
+                seen = [one["event_id"] for one in memory.list_events(SCOPE, None, 200)]
+                assert f"e{thread}-{number}" in seen, "a thread does not see what it has written"
+                if number % 10 == 0:
+                    memory.build_memory_packet({"scope": SCOPE, "query": f"thread {thread}"})
+        except BaseException as error:
+            wrong.append(error)
+
+    wrong: list[BaseException] = []
+    with opened(name, home) as memory:
+        threads = [threading.Thread(target=work, args=(thread,)) for thread in range(8)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert wrong == []
+        ids = [one["event_id"] for one in memory.list_events(SCOPE)]
+        assert sorted(ids) == sorted(f"e{thread}-{number}" for thread in range(8) for number in range(50))
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)
