@@ -48,7 +48,7 @@ class _Talk:
         made: Any = {"type": "function", "function": {"name": call, "arguments": "{}"}}
         made = made if isinstance(call, str) else call
         if not isinstance(made, dict):
-            raise BadInput(f"call is {str(call)[:60]!r}; allowed is the name of a tool or a tool call",
+            raise BadInput(f"call is {repr(call)[:60]}; allowed is the name of a tool or a tool call",
                            hint='a tool call is {"id": …, "function": {"name": …, "arguments": …}}')
         if not made.get("id"):
             made = {**made, "id": new_id("call_", time.time_ns() // 1_000_000)}
