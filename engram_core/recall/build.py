@@ -6,6 +6,7 @@ Same store, same request, same ``now``: same bytes.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engram_core._version import __version__
@@ -47,12 +48,16 @@ def make_question(scope: Scope, request: PacketRequest, policy: Policy, now_ms: 
 
 
 def build_packet(question: Question, reads: Reads, cache: IndexCache, counter: Counter, *,
-                 exclude: Taken | None = None, last: bool = False) -> Composed:
+                 exclude: Taken | None = None, known: Mapping[int, str] | None = None, last: bool = False,
+                 ) -> Composed:
     """Gather, spend and compose; what is excluded is in the stable part already.
 
-    ``last`` says that nothing else is read afterwards in the same state of the store.
+    ``known`` are lines of candidates that were read beforehand, by the numbers they will have. ``last`` says that
+    nothing else is read afterwards in the same state of the store.
     """
     found = gather(question, reads, cache, exclude)
+    if known:
+        found.lines.update(known)
     spent = spend(found, counter, reads)
     revisions = [(level, one.revision) for level, one in found.layers]
     packet = compose(found, spent, reads, _build_id(question, revisions, counter), last=last)

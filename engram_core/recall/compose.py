@@ -7,7 +7,7 @@ out a second time.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ from engram_core import layout
 from engram_core.kernel import shown
 from engram_core.recall.account import filters
 from engram_core.recall.ahead import of_sources
-from engram_core.recall.budget import UNLIMITED, Spent
+from engram_core.recall.budget import UNLIMITED, Counter, Spent
 from engram_core.recall.candidates import ARRAY, ARRAYS, KIND, REASONS, SECTION_OF_ARRAY, SECTIONS
 from engram_core.recall.gather import CAPS, Gathered
-from engram_core.recall.lines import forms_of, read_lines, wants_lines
+from engram_core.recall.lines import MOST_CITED, forms_of, read_lines, wants_lines
 from engram_core.scope import SCOPE_FIELDS
 from engram_core.values import dump_json, format_time
 
@@ -165,7 +165,8 @@ def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str, *, last:
     cited: dict[str, str] = {}
     if reads.far:
         index, scope = found.layers[0][1], found.question.scope
-        ids = _cited_ids(found, spent.kept)[:min(max(0, spent.left) // _CITE_TOKENS + _FEW, 1000)] if cites else []
+        most = min(max(0, spent.left) // _CITE_TOKENS + _FEW, MOST_CITED)
+        ids = _cited_ids(found, spent.kept)[:most] if cites else []
         reads.ahead(wants_lines(spent.kept, reads, found) + of_sources(index, scope, ids, reads), last=last)
         cited = {**dict.fromkeys(ids, ""), **index.sources(scope, ids, reads)}
     read_lines(spent.kept, reads, found)
@@ -176,30 +177,49 @@ def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str, *, last:
             for number, form, _, _ in shown.shortened(found.pool, packet.led)}
     if found.units:
         said = {**{number: forms_of(found, number)[0][1] for number in packet.led if number in found.units}, **said}
-    counter = spent.counter
-    packet.used = counter.empty[packet.allows()] + (counter.wrapper if packet.led else 0)
-    for array, numbers in shown.arranged(found.pool, packet.led):
-        if array == _WINDOW:
-            numbers.reverse()  # the newest was found first
-        elif found.question.still:
-            numbers.sort(key=found.pool.id)
+    for array, numbers in _arranged(found, packet.led):
         if said:
             lines = [said.get(number) or found.lines[number] for number in numbers]
         else:
             lines = [found.lines[number] for number in numbers]
         _place(packet, ARRAYS[array], lines)
-        section, tokens = SECTIONS[SECTION_OF_ARRAY[array]], shown.tokens(found.pool, numbers)
-        if section not in packet.usage:
-            packet.usage[section] = 0
-            tokens += counter.heading(section)
-        packet.usage[section] += tokens
-        packet.used += tokens
+        _count(found, array, numbers, spent.counter, packet.usage)
+    packet.used = _empty(found, spent.counter, packet.led) + sum(packet.usage.values())
     if cites:
         _cite(packet, reads, cited)
     return packet
 
 
 _WINDOW = ARRAY["conversation_window"]
+
+
+def used(found: Gathered, spent: Spent) -> int:
+    """Return the tokens that a packet without citations will take; nothing is read for it."""
+    usage: dict[str, int] = {}
+    for array, numbers in _arranged(found, spent.kept):
+        _count(found, array, numbers, spent.counter, usage)
+    return _empty(found, spent.counter, spent.kept) + sum(usage.values())
+
+
+def _empty(found: Gathered, counter: Counter, led: list[int]) -> int:
+    return counter.empty[found.question.policy.allow_insights_in_responder] + (counter.wrapper if led else 0)
+
+
+def _arranged(found: Gathered, led: list[int]) -> Iterator[tuple[int, list[int]]]:
+    """Yield each array's candidates in the order of its lines."""
+    for array, numbers in shown.arranged(found.pool, led):
+        if array == _WINDOW:
+            numbers.reverse()  # the newest was found first
+        elif found.question.still:
+            numbers.sort(key=found.pool.id)
+        yield array, numbers
+
+
+def _count(found: Gathered, array: int, numbers: list[int], counter: Counter, usage: dict[str, int]) -> None:
+    section = SECTIONS[SECTION_OF_ARRAY[array]]
+    if section not in usage:
+        usage[section] = counter.heading(section)
+    usage[section] += shown.tokens(found.pool, numbers)
 
 
 def _place(packet: Composed, array: str, lines: list[str]) -> None:
@@ -233,10 +253,10 @@ def _cite(packet: Composed, reads: Reads, cited: dict[str, str]) -> None:
     limit = spent.plan.limits.get("citations")
     room = min(room, UNLIMITED if limit is None else limit)
     rule = found.question.purpose.sections.get("citations")
-    most = 1000 if rule is None or rule.max_items is None else min(1000, rule.max_items)
+    most = MOST_CITED if rule is None or rule.max_items is None else min(MOST_CITED, rule.max_items)
     if (rule is not None and not rule.show) or room < _CITE_TOKENS or most == 0:
         return
-    ids = _cited_ids(found, packet.kept)[: min(room // _CITE_TOKENS, 1000)]
+    ids = _cited_ids(found, packet.kept)[: min(room // _CITE_TOKENS, MOST_CITED)]
     unknown = [id_ for id_ in ids if id_ not in cited]
     if not ids:
         return

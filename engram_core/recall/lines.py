@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING
 
 from engram_core.kernel import shown
+from engram_core.recall.ahead import of_sources
 from engram_core.recall.candidates import REASON
 from engram_core.recall.excerpts import measured, quote_sentences
 from engram_core.recall.gather import Gathered
@@ -25,6 +26,8 @@ CUT_TOKENS = 100
 """A quote longer than this has a shorter form: the sentences that matter."""
 CUT_CHARS = 200_000
 """A longer text has no shorter form: finding its sentences would hold up everyone else."""
+MOST_CITED = 1000
+"""No more cited events are looked up for one packet."""
 _CUT_FORMS = ("excerpt", "sentences", "reference")
 
 
@@ -65,21 +68,59 @@ def _wants(groups: Groups, reads: Reads, found: Gathered) -> list[Request]:
         KINDS[kind], found.layers[layer][1].owner, ("seq", LINE_COLUMN[KINDS[kind]]), [seq for *_, seq in members])]
 
 
+def read_all(several: list[Gathered], reads: Reads) -> None:
+    """Fetch at once the lines of all that was ranked for several questions about the same layers, and what it cites.
+
+    For a far database, where a packet is built more than once or every candidate is counted anew.
+    """
+    union: dict[tuple[int, int], dict[int, int]] = {}
+    wanted = []
+    for found in several:
+        numbers = [number for number in range(found.pool.n) if number not in found.forms]
+        missing = shown.lines(found.pool, numbers, [index.lines.held for _, index in found.layers], found.lines)
+        groups = _groups(missing, found)
+        wanted.append((found, groups))
+        for place, members in groups.items():
+            union.setdefault(place, {}).update((doc, seq) for _, doc, seq in members)
+    found, index = several[0], several[0].layers[0][1]
+    ids = [] if found.question.still else list(dict.fromkeys(
+        id_ for layer, doc in shown.docs(found.pool, list(range(found.pool.n)))
+        for id_ in found.layers[layer][1].cites.get(doc, ())))[:MOST_CITED]
+    parts = {place: [(0, doc, seq) for doc, seq in docs.items()] for place, docs in union.items()}
+    reads.ahead(_wants(parts, reads, found) + of_sources(index, found.question.scope, ids, reads))
+    index.sources(found.question.scope, ids, reads)  # which remembers them
+    lines = {place: _lines(place, members, reads, found) for place, members in parts.items()}
+    for one, groups in wanted:
+        for place, members in groups.items():
+            _tell(place, members, lines[place], one)
+
+
 def _read_missing(numbers: list[int], reads: Reads, found: Gathered) -> None:
     groups = _groups(numbers, found)
     if reads.far:
         reads.ahead([one for one in _wants(groups, reads, found) if not reads.has(one)])
-    for (layer, kind), members in groups.items():
-        name, index = KINDS[kind], found.layers[layer][1]
-        lines: dict[int, str] = dict(reads.memories(name, index.owner, ("seq", LINE_COLUMN[name]),
-                                                    [seq for _, _, seq in members]))
-        for number, doc, seq in members:
-            line = lines.get(seq)
-            if line is None:
-                found.pool.drop(number, REASON["forgotten"])
-            else:
-                index.lines.put(doc, line)
-                found.lines[number] = line
+    for place, members in groups.items():
+        _tell(place, members, _lines(place, members, reads, found), found)
+
+
+def _lines(place: tuple[int, int], members: list[tuple[int, int, int]], reads: Reads, found: Gathered,
+           ) -> dict[int, str]:
+    layer, kind = place
+    name = KINDS[kind]
+    return dict(reads.memories(name, found.layers[layer][1].owner, ("seq", LINE_COLUMN[name]),
+                               [seq for *_, seq in members]))
+
+
+def _tell(place: tuple[int, int], members: list[tuple[int, int, int]], lines: dict[int, str], found: Gathered) -> None:
+    """Give candidates their lines; those that have none any more are dropped."""
+    held = found.layers[place[0]][1].lines
+    for number, doc, seq in members:
+        line = lines.get(seq)
+        if line is None:
+            found.pool.drop(number, REASON["forgotten"])
+        else:
+            held.put(doc, line)
+            found.lines[number] = line
 
 
 def forms_of(found: Gathered, number: int) -> list[tuple[str, str]]:

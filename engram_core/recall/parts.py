@@ -6,16 +6,19 @@ its own share of the budget, so that a provider's prompt cache keeps hitting; th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from engram_core import layout
 from engram_core.errors import BadInput
 from engram_core.packet import Cues
 from engram_core.policy import Section, Weights
-from engram_core.recall.budget import other_form, too_small
+from engram_core.recall.budget import is_indexed, other_form, spend, too_small
 from engram_core.recall.build import build_packet
 from engram_core.recall.candidates import CANDIDATE_KINDS, KIND, SECTION_OF_ARRAY, SECTIONS
-from engram_core.recall.gather import Question, Taken
+from engram_core.recall.compose import used
+from engram_core.recall.gather import Gathered, Question, Taken, gather
+from engram_core.recall.lines import read_all
 
 if TYPE_CHECKING:
     from engram_core.recall.budget import Counter
@@ -31,33 +34,49 @@ def build_part(question: Question, part: str, reads: Reads, cache: IndexCache, c
     """Build the wanted part, with less room when it would have more characters than allowed."""
     taken: Taken = {}
     question = question._replace(part=part)
-    if part != "all":
-        still = _still(question, counter)
-        if part == "stable":
-            question = still
-        else:
-            packet = build_packet(still, reads, cache, counter)
-            taken = _taken(packet)
-            room = None if question.room is None else question.room - packet.used
-            question = question._replace(room=room)
-    packet = build_packet(question, reads, cache, counter, exclude=taken, last=most_chars is None)
+    still = None if part == "all" else _still(question, counter)
+    if still is not None and part == "stable":
+        question, still = still, None
+    known = _read_ahead(question, still, reads, cache, counter, most_chars) if reads.far else None
+    if still is not None:
+        found = gather(still, reads, cache)
+        spent = spend(found, counter, reads)
+        taken = _taken(found, spent.kept)
+        room = None if question.room is None else question.room - used(found, spent)
+        question = question._replace(room=room)
+    packet = build_packet(question, reads, cache, counter, exclude=taken, known=known, last=most_chars is None)
     while most_chars is not None and (size := _chars(packet, counter)) > most_chars:
         if packet.used <= counter.skeleton:
             raise BadInput(f"max_chars is {most_chars}; the empty packet alone has {size} characters in {counter.form}",
                            hint=f"give at least {size}" + other_form(counter))
         room = max(counter.skeleton, min(packet.used - 1, packet.used * most_chars // size))
         question = question._replace(room=room)
-        packet = build_packet(question, reads, cache, counter, exclude=taken)
+        packet = build_packet(question, reads, cache, counter, exclude=taken, known=known)
     return packet
+
+
+def _read_ahead(question: Question, still: Question | None, reads: Reads, cache: IndexCache, counter: Counter,
+                most_chars: int | None) -> Mapping[int, str] | None:
+    """Ask a far database for what two packets in turn would ask twice, and return the lines that are known then.
+
+    What is excluded later changes neither the candidates nor their numbers, only whether they may be kept.
+    """
+    if still is None and most_chars is None:
+        return None
+    several = [gather(one, reads, cache) for one in (question, still) if one is not None]
+    if most_chars is None and is_indexed(several[0], counter):
+        return None  # the stable part is chosen without a look at any line
+    read_all(several, reads)
+    return several[0].lines
 
 
 def _chars(packet: Composed, counter: Counter) -> int:
     return len(packet.bare() if counter.form == "json" else packet.text(counter.form))
 
 
-def _taken(packet: Composed) -> Taken:
-    found, taken = packet.found, {}
-    for number in packet.kept:
+def _taken(found: Gathered, kept: list[int]) -> Taken:
+    taken = {}
+    for number in kept:
         kind, array, layer, doc, seq, _ = found.pool.brief(number)
         level, index = found.layers[layer]
         fold = 0 if kind == KIND["fact"] else index.table.about(doc)[5]

@@ -54,6 +54,15 @@ def requests() -> Iterator[tuple[JSON, dict[str, Any]]]:
     yield {"query": "Lisbon", "budget": {"max_tokens": 1200}}, {"part": "stable"}
 
 
+def more_requests() -> Iterator[tuple[JSON, dict[str, Any]]]:
+    """Return requests that are answered in several steps: parts, limits of characters, another tokenizer."""
+    window = {"include_conversation_window": True, "conversation_window": 6}
+    for part in ("all", "volatile", "stable"):
+        for params in ({"tokenizer": "cl100k_base"}, {"max_chars": 3000}, {"max_chars": 900, "format": "text"},
+                       {"format": "markdown"}, {"tokenizer": "bytes"}):
+            yield {"query": "lamp", "budget": {"max_tokens": 6000}, "policy": window}, {"part": part, **params}
+
+
 def said(world: World) -> list[str]:
     """Return every packet, its account and the lists, as text."""
     found = [world.rendered(request, **params) for request, params in requests()]
@@ -97,7 +106,7 @@ def test_a_packet_asks_a_server_three_times_at_most(backend: str, tmp_path: Path
             world.write("upsert_fact", fact={"fact_key": f"lamp {number}", "value": f"stands in Lisbon {number}",
                                              "sources": [f"l{number}"]})
         database: Any = world.engine.store.database
-        asked = [(request, params) for request, params in requests() if "part" not in params]
+        asked = [*requests(), *more_requests()]
         world.packet({"query": "warm"})
         for again in range(2):
             for request, params in asked:
