@@ -272,7 +272,7 @@ class Engine:
         outcomes: list[Any | EngramError] = []
         if runs:
             with self._writing:
-                outcomes = self.store.group(runs, self.now_ms())
+                outcomes = self.store.group(runs, self.now_ms(), writing.appended(runs))
         self._unseen += len(outcomes)
         for at, outcome in zip(places, outcomes, strict=True):
             method, params = ops[at]

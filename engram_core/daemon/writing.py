@@ -63,10 +63,28 @@ def _appended(tx: Transaction, engine: Engine, event: Event, redacted: int) -> d
             "durability": "committed"}
 
 
+class Append:
+    """Appends one event inside a transaction."""
+
+    __slots__ = ("engine", "event", "redacted")
+
+    def __init__(self, engine: Engine, event: Event, redacted: int) -> None:
+        self.engine, self.event, self.redacted = engine, event, redacted
+
+    def __call__(self, tx: Transaction) -> dict[str, Any]:
+        """Append it."""
+        return _appended(tx, self.engine, self.event, self.redacted)
+
+
 def append_event(engine: Engine, params: Params) -> Run:
     """Append one event."""
-    event, redacted = _event(engine, params["event"], params)
-    return lambda tx: _appended(tx, engine, event, redacted)
+    return Append(engine, *_event(engine, params["event"], params))
+
+
+def appended(runs: list[Run]) -> list[tuple[Scope, str]]:
+    """Return scope and id of each event when the operations are appends of one event each, else nothing."""
+    found = [(run.event.scope, run.event.event_id) for run in runs if isinstance(run, Append)]
+    return found if len(found) == len(runs) else []
 
 
 def append_events(engine: Engine, params: Params) -> Run:

@@ -38,7 +38,7 @@ def explanation(packet: Composed, reads: Reads, *, memory_id: str | None = None)
     numbers = range(pool.n)
     read_lines([number for number in numbers if pool.brief(number)[3] >= 0], reads, found)
     accounts = [pool.account(number) for number in numbers]
-    if not is_indexed(found, spent.counter):
+    if not is_indexed(found.layers, spent.counter):
         _count_uncounted(found, spent.counter, accounts)
     order = sorted(numbers, key=lambda number: (-accounts[number]["rank"], pool.id(number)))
     rank = {number: at for at, number in enumerate(order, 1)}
@@ -199,7 +199,7 @@ def _missed(found: Gathered, reads: Reads, at: int, level: str, doc: int, counte
     lines = reads.memories(kind, index.owner, (LINE_COLUMN[kind],), [about[1]])
     line = lines[0][0] if lines else ""
     row["text"] = _text(kind, line)[:_TEXT_CHARS] if line else ""
-    if line and not is_indexed(found, counter):
+    if line and not is_indexed(found.layers, counter):
         array = index.table.variant(doc) if kind == "insight" else 0
         row["tokens"] = {"full": max(counter.item(ARRAYS[ranking.arrays[array]], line))}
     return row

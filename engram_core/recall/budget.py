@@ -18,6 +18,7 @@ from engram_core.recall.lines import CUT_TOKENS, cut_quotes, forms_of, read_line
 from engram_core.values import dump_json
 
 if TYPE_CHECKING:
+    from engram_core.recall.index import OwnerIndex
     from engram_core.store.reads import Reads
     from engram_core.tokens import Tokenizer
 
@@ -169,9 +170,9 @@ def other_form(counter: Counter) -> str:
     return "" if counter.form == "text" else ", or take --format text"
 
 
-def is_indexed(found: Gathered, counter: Counter) -> bool:
-    """Tell whether the tokens that the index holds are those of this layout and tokenizer."""
-    return counter.form == "json" and found.layers[0][1].tokenizer_name == counter.tokenizer.name
+def is_indexed(layers: list[tuple[str, OwnerIndex]], counter: Counter) -> bool:
+    """Tell whether the tokens that the indexes hold are those of this layout and tokenizer."""
+    return counter.form == "json" and layers[0][1].tokenizer_name == counter.tokenizer.name
 
 
 def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) -> list[int]:
@@ -183,7 +184,7 @@ def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) 
     for number in found.forms:
         if count_forms(found, number, counter) <= 0 and counter.form != "json":
             pool.set_reason(number, REASON["nothing_to_show"])
-    indexed = is_indexed(found, counter)
+    indexed = is_indexed(found.layers, counter)
     if not indexed:
         ranked = [one for one in pool.active() if one not in found.forms]
         read_lines(ranked, reads, found)

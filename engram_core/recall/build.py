@@ -6,7 +6,6 @@ Same store, same request, same ``now``: same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engram_core._version import __version__
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from engram_core.packet import PacketRequest
     from engram_core.policy import Policy
     from engram_core.recall.cache import IndexCache
+    from engram_core.recall.lines import Known
     from engram_core.scope import Scope
     from engram_core.store.reads import Reads
 
@@ -48,19 +48,19 @@ def make_question(scope: Scope, request: PacketRequest, policy: Policy, now_ms: 
 
 
 def build_packet(question: Question, reads: Reads, cache: IndexCache, counter: Counter, *,
-                 exclude: Taken | None = None, known: Mapping[int, str] | None = None, last: bool = False,
+                 exclude: Taken | None = None, known: Known | None = None, last: bool = False,
                  ) -> Composed:
     """Gather, spend and compose; what is excluded is in the stable part already.
 
-    ``known`` are lines of candidates that were read beforehand, by the numbers they will have. ``last`` says that
-    nothing else is read afterwards in the same state of the store.
+    ``known`` is what was read beforehand for the same candidates. ``last`` says that nothing else is read afterwards in
+    the same state of the store.
     """
     found = gather(question, reads, cache, exclude)
-    if known:
-        found.lines.update(known)
+    if known is not None:
+        found.lines.update(known.lines)
     spent = spend(found, counter, reads)
     revisions = [(level, one.revision) for level, one in found.layers]
-    packet = compose(found, spent, reads, _build_id(question, revisions, counter), last=last)
+    packet = compose(found, spent, reads, _build_id(question, revisions, counter), known=known, last=last)
     log = trace.listener()
     if log is not None:
         trace.tell(log, packet, reads)

@@ -56,10 +56,7 @@ class IndexCache:
             if reads.far:
                 from engram_core.recall import ahead  # late: it looks into indexes, and few have a far database
 
-                indexes = [self._known(scope.layer(level)) for level in SCOPE_LEVELS]
-                requests = [one for index in indexes if not index.is_fresh(stamp)
-                            for one in ahead.of_refresh(index, reads)]
-                reads.ahead(requests + ahead.of_session(indexes[0], scope, turns, reads))
+                ahead.ask_news([self._known(scope.layer(level)) for level in SCOPE_LEVELS], scope, turns, reads, stamp)
             found = [(level, self.get(scope.layer(level), reads, stamp)) for level in SCOPE_LEVELS]
             found = [(level, index) for level, index in found if level == "user" or index.table.live]
             self._last = (stamp, owner, found)

@@ -18,7 +18,7 @@ from engram_core.recall.ahead import of_sources
 from engram_core.recall.budget import UNLIMITED, Counter, Spent
 from engram_core.recall.candidates import ARRAY, ARRAYS, KIND, REASONS, SECTION_OF_ARRAY, SECTIONS
 from engram_core.recall.gather import CAPS, Gathered
-from engram_core.recall.lines import MOST_CITED, forms_of, read_lines, wants_lines
+from engram_core.recall.lines import MOST_CITED, Known, forms_of, read_lines, wants_lines
 from engram_core.scope import SCOPE_FIELDS
 from engram_core.values import dump_json, format_time
 
@@ -155,15 +155,17 @@ def _limits(policy: Policy) -> str:
     return known
 
 
-def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str, *, last: bool = False) -> Composed:
+def compose(found: Gathered, spent: Spent, reads: Reads, build_id: str, *, known: Known | None = None,
+            last: bool = False) -> Composed:
     """Fetch the lines of what is kept, lay them out, add citations while there is room, and count exactly.
 
-    ``last`` says that nothing else is read after this in the same state of the store.
+    ``known`` is what was read beforehand. ``last`` says that nothing else is read after this in the same state of the
+    store.
     """
     packet = Composed(found, spent, build_id)
     cites = spent.counter.form == "json" and not found.question.still
-    cited: dict[str, str] = {}
-    if reads.far:
+    cited = {} if known is None else known.cited
+    if reads.far and known is None:
         index, scope = found.layers[0][1], found.question.scope
         most = min(max(0, spent.left) // _CITE_TOKENS + _FEW, MOST_CITED)
         ids = _cited_ids(found, spent.kept)[:most] if cites else []

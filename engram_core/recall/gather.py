@@ -112,7 +112,7 @@ class Gathered:
 
 def gather(question: Question, reads: Reads, cache: IndexCache, exclude: Taken | None = None) -> Gathered:
     """Read the state and the indexes and rank every kind; what is excluded is in the stable part already."""
-    found = Gathered(question, cache.layers(question.scope, reads, _turns(question)))
+    found = Gathered(question, cache.layers(question.scope, reads, turns_wanted(question)))
     parts: list[Part] = []
     if not question.still:
         found.state, parts = state_parts(question, found.layers[0][1], reads)
@@ -377,7 +377,7 @@ def _exclude(found: Gathered, first: int, exclude: Taken) -> None:
 
 def _window(found: Gathered, reads: Reads) -> set[int]:
     """Add the newest turns of the session, if the policy wants them, and return their document numbers."""
-    most = _turns(found.question)
+    most = turns_wanted(found.question)
     if not most:
         return set()
     index = found.layers[0][1]
@@ -393,7 +393,7 @@ def _window(found: Gathered, reads: Reads) -> set[int]:
     return {doc for unit in units for doc in unit}
 
 
-def _turns(question: Question) -> int:
+def turns_wanted(question: Question) -> int:
     """Return how many of the newest turns the policy wants."""
     policy = question.policy
     shown = policy.include_conversation_window and _is_open(question, "conversation_window")

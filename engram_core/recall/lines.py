@@ -6,7 +6,8 @@ The one place of a build that reads lines from the store. Driven by budget, comp
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from engram_core.kernel import shown
 from engram_core.recall.ahead import of_sources
@@ -68,10 +69,17 @@ def _wants(groups: Groups, reads: Reads, found: Gathered) -> list[Request]:
         KINDS[kind], found.layers[layer][1].owner, ("seq", LINE_COLUMN[KINDS[kind]]), [seq for *_, seq in members])]
 
 
-def read_all(several: list[Gathered], reads: Reads) -> None:
+class Known(NamedTuple):
+    """What was read for a packet beforehand: lines of candidates by number, and lines that cite events by id."""
+
+    lines: Mapping[int, str]
+    cited: dict[str, str]
+
+
+def read_all(several: list[Gathered], reads: Reads) -> Known:
     """Fetch at once the lines of all that was ranked for several questions about the same layers, and what it cites.
 
-    For a far database, where a packet is built more than once or every candidate is counted anew.
+    The first question's are returned. Nothing else needs to be read for them, so the one state of the store ends.
     """
     union: dict[tuple[int, int], dict[int, int]] = {}
     wanted = []
@@ -87,12 +95,13 @@ def read_all(several: list[Gathered], reads: Reads) -> None:
         id_ for layer, doc in shown.docs(found.pool, list(range(found.pool.n)))
         for id_ in found.layers[layer][1].cites.get(doc, ())))[:MOST_CITED]
     parts = {place: [(0, doc, seq) for doc, seq in docs.items()] for place, docs in union.items()}
-    reads.ahead(_wants(parts, reads, found) + of_sources(index, found.question.scope, ids, reads))
-    index.sources(found.question.scope, ids, reads)  # which remembers them
+    reads.ahead(_wants(parts, reads, found) + of_sources(index, found.question.scope, ids, reads), last=True)
+    cited = {**dict.fromkeys(ids, ""), **index.sources(found.question.scope, ids, reads)}
     lines = {place: _lines(place, members, reads, found) for place, members in parts.items()}
     for one, groups in wanted:
         for place, members in groups.items():
             _tell(place, members, lines[place], one)
+    return Known(found.lines, cited)
 
 
 def _read_missing(numbers: list[int], reads: Reads, found: Gathered) -> None:

@@ -6,7 +6,6 @@ its own share of the budget, so that a provider's prompt cache keeps hitting; th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from engram_core import layout
@@ -17,8 +16,8 @@ from engram_core.recall.budget import is_indexed, other_form, spend, too_small
 from engram_core.recall.build import build_packet
 from engram_core.recall.candidates import CANDIDATE_KINDS, KIND, SECTION_OF_ARRAY, SECTIONS
 from engram_core.recall.compose import used
-from engram_core.recall.gather import Gathered, Question, Taken, gather
-from engram_core.recall.lines import read_all
+from engram_core.recall.gather import Gathered, Question, Taken, gather, turns_wanted
+from engram_core.recall.lines import Known, read_all
 
 if TYPE_CHECKING:
     from engram_core.recall.budget import Counter
@@ -56,18 +55,15 @@ def build_part(question: Question, part: str, reads: Reads, cache: IndexCache, c
 
 
 def _read_ahead(question: Question, still: Question | None, reads: Reads, cache: IndexCache, counter: Counter,
-                most_chars: int | None) -> Mapping[int, str] | None:
-    """Ask a far database for what two packets in turn would ask twice, and return the lines that are known then.
+                most_chars: int | None) -> Known | None:
+    """Ask a far database at once for what would take more than three questions: two packets in turn, late news.
 
     What is excluded later changes neither the candidates nor their numbers, only whether they may be kept.
     """
-    if still is None and most_chars is None:
-        return None
-    several = [gather(one, reads, cache) for one in (question, still) if one is not None]
-    if most_chars is None and is_indexed(several[0], counter):
-        return None  # the stable part is chosen without a look at any line
-    read_all(several, reads)
-    return several[0].lines
+    layers = cache.layers(question.scope, reads, turns_wanted(question))
+    if not reads.late and most_chars is None and (still is None or is_indexed(layers, counter)):
+        return None  # a stable part of counted memories is chosen without a look at any line
+    return read_all([gather(one, reads, cache) for one in (question, still) if one is not None], reads)
 
 
 def _chars(packet: Composed, counter: Counter) -> int:

@@ -103,6 +103,12 @@ class _Patient(psycopg.Connection[Any]):
             raise
 
 
+def _rows(cursor: psycopg.Cursor[Any]) -> list[Row]:
+    """Return the rows of a statement; its ``description`` would make an object of every column to say that."""
+    found = cursor.pgresult
+    return cursor.fetchall() if found is not None and found.status == pq.ExecStatus.TUPLES_OK else []
+
+
 class PostgresWire:
     """One real connection."""
 
@@ -113,8 +119,7 @@ class PostgresWire:
     def execute(self, sql: str, values: Values = {}) -> list[Row]:  # noqa: B006 - never changed
         """Run one statement and return its rows."""
         try:
-            cursor = self._cursor.execute(sql, values or None)
-            return cursor.fetchall() if cursor.description else []
+            return _rows(self._cursor.execute(sql, values or None))
         except psycopg.Error as error:
             raise mapped(error, self._name) from error
 
@@ -123,7 +128,7 @@ class PostgresWire:
         try:
             with self.raw.pipeline():
                 cursors = [self.raw.execute(sql, values or None) for sql, values in statements]
-            return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+            return [_rows(cursor) for cursor in cursors]
         except psycopg.Error as error:
             raise mapped(error, self._name) from error
 

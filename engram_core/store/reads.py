@@ -37,6 +37,7 @@ REPLY_BYTES = 3 << 20
 """Characters of rows after which a list ends early and says where to go on; as bytes they fit the longest reply."""
 _HELD_FROM = "COALESCE(valid_from, CASE WHEN replaces IS NOT NULL AND status <> 'disputed' THEN created_at END)"
 """Since when a fact holds: what replaced another value without saying since when does from its creation on."""
+_OWNERS_NOTED = 10_000
 _ROW_BYTES = 400
 """What a listed row takes beside its body: scope, seq, times."""
 
@@ -80,6 +81,8 @@ class Reads:
         self.rows_read = 0
         self._epoch, self._still = 0, False  # in one state nothing changes, and each has its number
         self._ahead: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+        self._wrote: dict[Owner, int] = {}
+        self.late = False  # whether news was asked for only when it was seen that there is some
 
     @contextmanager
     def one_state(self) -> Iterator[None]:
@@ -88,6 +91,7 @@ class Reads:
         if self.far and began:
             self._epoch += 1
             self._still = True
+            self.late = False
         try:
             yield
         finally:
@@ -102,6 +106,21 @@ class Reads:
             found = self._connection.batch(requests, last=last)
             for (text, values), rows in zip(requests, found, strict=True):
                 self._ahead[text, *values.values()] = rows
+
+    def wrote(self, revisions: dict[Owner, int]) -> None:
+        """Note what this process has committed: there is news of it."""
+        if len(self._wrote) > _OWNERS_NOTED:
+            self._wrote.clear()
+        self._wrote.update(revisions)
+
+    def surely_has_news(self, owner: Owner, after: int) -> bool:
+        """Tell whether it is known without asking that the owner has changed after the revision."""
+        return after < 0 or self._wrote.get(owner, -1) > after
+
+    def has_no_news(self, owner: Owner, after: int, columns: Columns) -> None:
+        """Let the next ``news`` know what is known already."""
+        text, values = self.of_news(owner, after, columns)
+        self._ahead[text, *values.values()] = []
 
     def has(self, request: Request) -> bool:
         """Tell whether the rows of a request are here already."""

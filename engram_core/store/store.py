@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,7 @@ from engram_core.store.reads import Reads
 from engram_core.store.transaction import Transaction
 
 if TYPE_CHECKING:
+    from engram_core.scope import Scope
     from engram_core.store.connection import Database
 
 T = TypeVar("T")
@@ -50,15 +51,18 @@ class Store:
         self.reads = Reads(self._reader)
         self.writer_reads = Reads(self._writer)
 
-    def group(self, operations: list[Callable[[Transaction], Any]], now_ms: int) -> list[Any | EngramError]:
+    def group(self, operations: list[Callable[[Transaction], Any]], now_ms: int,
+              appended: Sequence[tuple[Scope, str]] = ()) -> list[Any | EngramError]:
         """Run operations in one transaction and commit it durably; an operation that raises is undone alone.
 
+        ``appended`` names all events there will be when the operations do nothing but append events: a far database is
+        then asked for them once.
         Returns each one's result or error. Raises when the transaction itself fails: then nothing of it happened.
         Where a transaction can meet others, or lose its server, it is run again for a while. When it is not known
         whether it was committed, its trail in ``changes`` tells, and nothing happens twice.
         """
         doubtful: list[tuple[Transaction, list[Any | EngramError]]] = []
-        return self._again(lambda: self._attempt(operations, now_ms, doubtful))
+        return self._again(lambda: self._attempt(operations, now_ms, appended, doubtful))
 
     def _again(self, run: Callable[[], T]) -> T:
         """Run a transaction, and run it again while others are in its way or the server is away."""
@@ -74,11 +78,12 @@ class Store:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _attempt(self, operations: list[Callable[[Transaction], Any]], now_ms: int,
+                 appended: Sequence[tuple[Scope, str]],
                  doubtful: list[tuple[Transaction, list[Any | EngramError]]]) -> list[Any | EngramError]:
         if self._suspect:
             self._mend()
         try:
-            return self._group(operations, now_ms, doubtful)
+            return self._group(operations, now_ms, appended, doubtful)
         except StoreError:
             self._suspect = True
             raise
@@ -87,6 +92,7 @@ class Store:
             raise StoreError(f"database {self.name}: {error.strerror}", hint="look at the disk") from error
 
     def _group(self, operations: list[Callable[[Transaction], Any]], now_ms: int,
+               appended: Sequence[tuple[Scope, str]],
                doubtful: list[tuple[Transaction, list[Any | EngramError]]]) -> list[Any | EngramError]:
         results: list[Any | EngramError] = []
         self._writer.begin()
@@ -96,6 +102,8 @@ class Store:
                 if transaction.has_happened(earlier):
                     self._writer.rollback()
                     return found
+            if appended and self.far:
+                transaction.foresee(appended)
             for operation in operations:
                 try:
                     results.append(operation(transaction))
@@ -113,6 +121,8 @@ class Store:
         except Unavailable:
             doubtful.append((transaction, results))
             raise
+        if self.far:
+            self.reads.wrote(transaction.revisions)
         reach("commit.after")
         return results
 

@@ -7,7 +7,7 @@ owner first locks its revision, so that what is read of the owner inside stays t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from engram_core.store.tables import (
     BUILDS,
     CHANGES,
     CHECKPOINT_TABLES,
+    EVENTS,
     ITEM_TABLES,
     MEMORIES,
     OWNERS,
@@ -37,6 +38,9 @@ def bound(scope: Scope | Owner, **values: Any) -> dict[str, Any]:
     return {**dict(zip(SCOPE_FIELDS, scope, strict=False)), **values}
 
 
+EVENT_ROW = ("seq", "body", "ts")
+EventRow = tuple[Any, ...]
+"""Seq, body and time of an event."""
 _UNREVISED = (CHANGES, BUILDS, *CHECKPOINT_TABLES, *ITEM_TABLES)
 """Tables whose rows may be read without keeping the owner from being changed: by themselves they decide nothing."""
 
@@ -53,6 +57,7 @@ class Transaction:
         self._changes: list[dict[str, Any]] = []
         self._depth = 0
         self._made: list[Owner] = []
+        self._foreseen: dict[tuple[Scope, str], EventRow | None] = {}
 
     @contextmanager
     def operation(self) -> Iterator[None]:
@@ -71,6 +76,7 @@ class Transaction:
             self._connection.execute(f"RELEASE SAVEPOINT {name}")
             self._revisions = revisions
             del self._changes[changes:]
+            self._foreseen.clear()  # some of it may just have been undone
             raise
         finally:
             self._depth -= 1
@@ -89,6 +95,40 @@ class Transaction:
                 self._made.append(owner)
             current = self._revisions[owner] = self._stored[owner] = rows[0][0] if rows else 0
         return current
+
+    def foresee(self, events: Iterable[tuple[Scope, str]]) -> None:
+        """Look up in one go which of these events there are, for a group that does nothing but append them."""
+        runs: dict[Scope, list[str]] = {}
+        for scope, event_id in events:
+            runs.setdefault(scope, []).append(event_id)
+        owners = sorted({scope.owner for scope in runs})
+        lock = sql.select(OWNERS, self._dialect, ("revision",), lock=self._dialect.exclusive)
+        asked: list[tuple[str, dict[str, Any]]] = [(lock, bound(owner)) for owner in owners]
+        for scope, ids in runs.items():
+            size = 1 << (len(ids) - 1).bit_length()  # a power of two, so that few statements are ever prepared
+            asked.append((sql.select_many(EVENTS, self._dialect, ("event_id", *EVENT_ROW), size, level="run",
+                                          by="event_id"),
+                          bound(scope, **{f"p{at}": ids[min(at, len(ids) - 1)] for at in range(size)})))
+        found = self._connection.batch(asked)
+        if not all(found[:len(owners)]):
+            return  # an owner that is not there yet cannot be locked: each append looks for itself
+        for owner, rows in zip(owners, found, strict=False):
+            self._revisions[owner] = self._stored[owner] = rows[0][0]
+        for (scope, ids), rows in zip(runs.items(), found[len(owners):], strict=True):
+            there = {row[0]: row[1:] for row in rows}
+            self._foreseen.update({(scope, event_id): there.get(event_id) for event_id in ids})
+
+    def event(self, scope: Scope, event_id: str) -> EventRow | None:
+        """Return seq, body and time of an event of the run, None when there is none."""
+        if (scope, event_id) in self._foreseen:
+            return self._foreseen[scope, event_id]
+        rows = self.select(EVENTS, scope, EVENT_ROW, level="run", where="event_id={event_id}", event_id=event_id)
+        return rows[0] if rows else None
+
+    def added(self, scope: Scope, event_id: str, row: EventRow) -> None:
+        """Note an event that was just appended."""
+        if (scope, event_id) in self._foreseen:
+            self._foreseen[scope, event_id] = row
 
     def hold_still(self, owner: Owner) -> None:
         """Keep others from changing what belongs to the owner before the commit, without a change of ours."""
@@ -220,6 +260,11 @@ class Transaction:
         columns = ("kind", "seq", "id", "op", "session_id", "run_id", "at")
         rows = self.select(CHANGES, owner, columns, where="revision={revision}", revision=line["revision"])
         return bool(rows) and rows[0] == tuple(line[name] for name in columns)
+
+    @property
+    def revisions(self) -> dict[Owner, int]:
+        """The revisions of all owners that were touched."""
+        return self._revisions
 
     def finish(self) -> None:
         """Write the revisions and the audit trail; the caller commits next."""

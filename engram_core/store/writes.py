@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from engram_core.errors import Conflict, NotFound
 from engram_core.events import Event, event_json, turn_of
 from engram_core.scope import SCOPE_LEVELS, Scope
-from engram_core.store.tables import EVENTS, FACTS, ID_COLUMN, INSIGHTS, MEMORIES, PROCEDURES
+from engram_core.store.tables import FACTS, ID_COLUMN, INSIGHTS, MEMORIES, PROCEDURES
 from engram_core.store.transaction import Owner, Transaction
 from engram_core.values import dump_json, format_time, parse_time, same_json
 
@@ -39,10 +39,9 @@ def quote_line(event: Event) -> str:
 
 def append_event(tx: Transaction, event: Event, count: Count) -> tuple[int, bool]:
     """Add the event and return its seq and whether it was there already; raise Conflict for other content."""
-    found = tx.select(EVENTS, event.scope, ("seq", "body", "ts"), level="run", where="event_id={event_id}",
-                      event_id=event.event_id)
-    if found:
-        seq, body, ts_ms = found[0]
+    found = tx.event(event.scope, event.event_id)
+    if found is not None:
+        seq, body, ts_ms = found
         same = event.says(json.loads(body))
         if same and (not event.timed or ts_ms == event.ts_ms):
             return seq, True
@@ -52,6 +51,7 @@ def append_event(tx: Transaction, event: Event, count: Count) -> tuple[int, bool
     body, line = event_json(event), quote_line(event)
     seq = tx.add_memory("event", event.scope, {"event_id": event.event_id, "kind": event.kind, "ts": event.ts_ms,
                         "line": line}, id_=event.event_id, body=body, tokens=count(line) if line else None)
+    tx.added(event.scope, event.event_id, (seq, body, event.ts_ms))
     return seq, False
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engram_core.errors import EngramError
 from tests.packet.world import DAY_MS, JSON, NOW_MS, SCRIPTS, World
 from tests.servers import BACKENDS, SERVERS, databases
 
@@ -99,7 +101,8 @@ def test_packets_are_the_same_byte_for_byte(backend: str, tmp_path: Path, expect
 @pytest.mark.parametrize("backend", SERVERS)
 def test_a_packet_asks_a_server_three_times_at_most(backend: str, tmp_path: Path) -> None:
     with databases(backend, tmp_path) as made:
-        world = World(made.fresh())
+        url = made.fresh()
+        world, other = World(url), World(url)
         fill(world)
         for number in range(40):
             world.say(f"Ana spoke of lamp {number} in Lisbon. " * (1 + number % 7 * 8), event_id=f"l{number}")
@@ -108,11 +111,11 @@ def test_a_packet_asks_a_server_three_times_at_most(backend: str, tmp_path: Path
         database: Any = world.engine.store.database
         asked = [*requests(), *more_requests()]
         world.packet({"query": "warm"})
-        for again in range(2):
+        for writer in (None, world, other):  # who changes something meanwhile, also the state
             for request, params in asked:
-                if again:  # something changed meanwhile, also the state
-                    world.say(f"a new lamp {request}")
-                    world.write("patch_working_state", patch={"goal": f"{request['query']}"})
+                if writer is not None:
+                    writer.say(f"a new lamp {request}")
+                    writer.write("patch_working_state", patch={"goal": f"{request['query']}"})
                 before = database.trips()
                 world.rendered(request, **params)
                 assert database.trips() - before <= 3, (request, params)
@@ -121,4 +124,24 @@ def test_a_packet_asks_a_server_three_times_at_most(backend: str, tmp_path: Path
             before = database.trips()
             world.rendered(request, **params)
             assert database.trips() - before <= 3, (request, params)
+        other.engine.close()
+        world.engine.close()
+
+
+@pytest.mark.parametrize("backend", SERVERS)
+def test_a_group_of_appends_asks_a_server_four_times_at_most(backend: str, tmp_path: Path) -> None:
+    with databases(backend, tmp_path) as made:
+        world = World(made.fresh())
+        world.say("known", event_id="e0")
+        scope, other = world.request()["scope"], {**world.request()["scope"], **OTHER_RUN}
+        given = [(scope, "e0", "known"), (scope, "e1", "new"), (scope, "e1", "new"), (scope, "e1", "another"),
+                 (other, "e0", "of the other run"), (scope, "E1", "a twin"), (scope, "e2", "new")]
+        params = [{"event": {"scope": one, "event_id": id_, "payload": {"role": "user", "content": text}}}
+                  for one, id_, text in given]
+        database: Any = world.engine.store.database
+        before = database.trips()
+        found = world.engine.write([("append_event", one) for one in params])
+        assert database.trips() - before <= 4
+        told = [one.kind if isinstance(one, EngramError) else json.loads(one)["duplicate"] for one in found]
+        assert told == [True, False, True, "conflict", False, False, False]
         world.engine.close()
