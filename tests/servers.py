@@ -217,6 +217,13 @@ class PrivateServer:
         shutil.chown(self.folder, user)
         return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
 
+    def own(self, folder: Path) -> None:
+        """Let the server read a folder of ours that nobody else may."""
+        for path in (folder, *folder.iterdir()):
+            path.chmod(0o700 if path.is_dir() else 0o600)
+            if self._run_as:
+                shutil.chown(path, "postgres" if self.backend == "postgresql" else "mysql")
+
     def _initialise(self) -> None:
         data = str(self.folder / "data")
         command = [self._programs["initdb"], "-D", data, "-A", "trust", "-U", "engram", "-E", "UTF8", "--locale=C"] if \

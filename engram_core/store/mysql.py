@@ -436,6 +436,8 @@ def mapped(error: Exception, name: str, hidden: Iterable[str] = ()) -> EngramErr
     text = without(str(said), hidden)
     if code in (2003, 2005) and ("Name or service" in text or "not known" in text or "resolution" in text):
         kind, hint = ConfigError, "check the host in store.url"
+    if isinstance(getattr(error, "original_exception", None), ssl.SSLCertVerificationError):
+        kind, hint = ConfigError, "check ssl_mode, ssl_ca and the host's name in store.url"
     return kind(f"database {name}: {text} ({code})", hint=hint)
 
 

@@ -64,6 +64,8 @@ _BY_WORDS: tuple[tuple[str, type[EngramError], str], ...] = (
      "store.password_file, PGPASSWORD or ~/.pgpass"),
     ("no password supplied", AccessDenied, "put it into store.password_file, PGPASSWORD or ~/.pgpass"),
     ("no pg_hba.conf entry", AccessDenied, "have the server let this host in (pg_hba.conf)"),
+    ("certificate file", ConfigError, "check sslrootcert, sslcert and sslkey in store.url"),
+    ("private key file", ConfigError, "check sslkey in store.url"),
     ("does not exist", AccessDenied, "check the user in store.url, or have the database created"),
     ("permission denied", AccessDenied, "ask for the right, or name a database of ours in store.url"),
     ("certificate", ConfigError, "check sslmode, sslrootcert and the host's name in store.url"),
