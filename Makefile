@@ -44,7 +44,8 @@ soak: $(VENV)/.editable kernel
 overload: $(VENV)/.editable kernel
 	$(PY) -m tests.faults.overload --seconds $(SECONDS_OF_LOAD)
 
-# Three nodes of a Galera cluster, three daemons: minutes, so they are not part of `make test`.
+# Three nodes of a Galera cluster, three daemons: a minute and a half of a machine that does nothing else, which the
+# 15 minutes of the whole check do not have to spare.
 cluster-test: $(VENV)/.editable kernel
 	@sh .ci/services cluster
 	ENGRAM_CLUSTER_TEST=1 $(PY) -m pytest -q tests/cluster

@@ -88,7 +88,8 @@ class Engine:
         self._cache: IndexCache | None = None
         self._items: ItemIndexes | None = None
         self._policies: Policies | None = None
-        self._shorten = bool(self._facts.get("wal_bytes"))  # a killed daemon may have left forgotten text in its log
+        # A killed daemon may have left forgotten text in its log; a server may not know its tables yet.
+        self._shorten = self.store.far or bool(self._facts.get("wal_bytes"))
         self._shorten_at = 0.0
         self._unseen = 0
         self.requests: dict[str, Wanted] = {}

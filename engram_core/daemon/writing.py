@@ -64,27 +64,31 @@ def _appended(tx: Transaction, engine: Engine, event: Event, redacted: int) -> d
 
 
 class Append:
-    """Appends one event inside a transaction."""
+    """Appends events inside a transaction: one, or several all together or not at all."""
 
-    __slots__ = ("engine", "event", "redacted")
+    __slots__ = ("_engine", "_together", "events")
 
-    def __init__(self, engine: Engine, event: Event, redacted: int) -> None:
-        self.engine, self.event, self.redacted = engine, event, redacted
+    def __init__(self, engine: Engine, events: list[tuple[Event, int]], *, together: bool) -> None:
+        self._engine, self.events, self._together = engine, events, together
 
     def __call__(self, tx: Transaction) -> dict[str, Any]:
-        """Append it."""
-        return _appended(tx, self.engine, self.event, self.redacted)
+        """Append them."""
+        if not self._together:
+            return _appended(tx, self._engine, *self.events[0])
+        results = []
+        with tx.operation():
+            for at, (event, redacted) in enumerate(self.events):
+                try:
+                    results.append(_appended(tx, self._engine, event, redacted))
+                except Conflict as error:
+                    raise Conflict(f"events[{at}]: {error.message}; none of the events was appended",
+                                   hint=error.hint) from None
+        return {"results": results}
 
 
 def append_event(engine: Engine, params: Params) -> Run:
     """Append one event."""
-    return Append(engine, *_event(engine, params["event"], params))
-
-
-def appended(runs: list[Run]) -> list[tuple[Scope, str]]:
-    """Return scope and id of each event when the operations are appends of one event each, else nothing."""
-    found = [(run.event.scope, run.event.event_id) for run in runs if isinstance(run, Append)]
-    return found if len(found) == len(runs) else []
+    return Append(engine, [_event(engine, params["event"], params)], together=False)
 
 
 def append_events(engine: Engine, params: Params) -> Run:
@@ -97,18 +101,17 @@ def append_events(engine: Engine, params: Params) -> Run:
             events.append(_event(engine, one, params))
         except BadInput as error:
             raise type(error)(f"events[{at}]: {error.message}", hint=error.hint) from None
+    return Append(engine, events, together=True)
 
-    def run(tx: Transaction) -> Any:
-        results = []
-        with tx.operation():
-            for at, (event, redacted) in enumerate(events):
-                try:
-                    results.append(_appended(tx, engine, event, redacted))
-                except Conflict as error:
-                    raise Conflict(f"events[{at}]: {error.message}; none of the events was appended",
-                                   hint=error.hint) from None
-        return {"results": results}
-    return run
+
+def appended(runs: list[Run]) -> list[tuple[Scope, str]]:
+    """Return scope and id of each event when the operations do nothing but append events, else nothing."""
+    found: list[tuple[Scope, str]] = []
+    for run in runs:
+        if not isinstance(run, Append):
+            return []
+        found += [(event.scope, event.event_id) for event, _ in run.events]
+    return found
 
 
 def _redacted(engine: Engine, value: Any, field: str) -> tuple[Any, int]:

@@ -41,6 +41,7 @@ def bound(scope: Scope | Owner, **values: Any) -> dict[str, Any]:
 EVENT_ROW = ("seq", "body", "ts")
 EventRow = tuple[Any, ...]
 """Seq, body and time of an event."""
+_CHUNK = 500
 _UNREVISED = (CHANGES, BUILDS, *CHECKPOINT_TABLES, *ITEM_TABLES)
 """Tables whose rows may be read without keeping the owner from being changed: by themselves they decide nothing."""
 
@@ -98,25 +99,27 @@ class Transaction:
 
     def foresee(self, events: Iterable[tuple[Scope, str]]) -> None:
         """Look up in one go which of these events there are, for a group that does nothing but append them."""
-        runs: dict[Scope, list[str]] = {}
+        runs: dict[Scope, dict[str, None]] = {}
         for scope, event_id in events:
-            runs.setdefault(scope, []).append(event_id)
+            runs.setdefault(scope, {})[event_id] = None
         owners = sorted({scope.owner for scope in runs})
         lock = sql.select(OWNERS, self._dialect, ("revision",), lock=self._dialect.exclusive)
         asked: list[tuple[str, dict[str, Any]]] = [(lock, bound(owner)) for owner in owners]
-        for scope, ids in runs.items():
-            size = 1 << (len(ids) - 1).bit_length()  # a power of two, so that few statements are ever prepared
+        parts = [(scope, list(ids)[start:start + _CHUNK])
+                 for scope, ids in runs.items() for start in range(0, len(ids), _CHUNK)]
+        for scope, part in parts:
+            size = 1 << (len(part) - 1).bit_length()  # a power of two, so that few statements are ever prepared
             asked.append((sql.select_many(EVENTS, self._dialect, ("event_id", *EVENT_ROW), size, level="run",
                                           by="event_id"),
-                          bound(scope, **{f"p{at}": ids[min(at, len(ids) - 1)] for at in range(size)})))
+                          bound(scope, **{f"p{at}": part[min(at, len(part) - 1)] for at in range(size)})))
         found = self._connection.batch(asked)
         if not all(found[:len(owners)]):
             return  # an owner that is not there yet cannot be locked: each append looks for itself
         for owner, rows in zip(owners, found, strict=False):
             self._revisions[owner] = self._stored[owner] = rows[0][0]
-        for (scope, ids), rows in zip(runs.items(), found[len(owners):], strict=True):
+        for (scope, part), rows in zip(parts, found[len(owners):], strict=True):
             there = {row[0]: row[1:] for row in rows}
-            self._foreseen.update({(scope, event_id): there.get(event_id) for event_id in ids})
+            self._foreseen.update({(scope, event_id): there.get(event_id) for event_id in part})
 
     def event(self, scope: Scope, event_id: str) -> EventRow | None:
         """Return seq, body and time of an event of the run, None when there is none."""

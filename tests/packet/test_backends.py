@@ -128,6 +128,24 @@ def test_a_packet_asks_a_server_three_times_at_most(backend: str, tmp_path: Path
         world.engine.close()
 
 
+def test_postgresql_finds_rows_by_their_key_after_a_quiet_moment(tmp_path: Path) -> None:
+    """Without statistics it reads all of the owner's events to find a few, whether or not somebody vacuums."""
+    with databases("postgresql", tmp_path) as made:
+        world = World(made.fresh())
+        scope = world.request()["scope"]
+        for part in range(4):
+            events = [{"scope": scope, "event_id": f"e{part}-{at}", "payload": "word " * 9} for at in range(500)]
+            world.engine.write([("append_events", {"events": events})])
+        while world.engine.after_commit():
+            pass
+        database: Any = world.engine.store.database
+        owner = (scope["tenant_id"], scope["user_id"], scope["agent_id"])
+        ((text, values),) = world.engine.store.reads.of_memories("event", owner, ("seq", "line"), list(range(1, 40)))
+        plan = str(database.writer().execute(f"EXPLAIN {text}", values))
+        assert "events_pkey" in plan and "Filter" not in plan, plan
+        world.engine.close()
+
+
 @pytest.mark.parametrize("backend", SERVERS)
 def test_a_group_of_appends_asks_a_server_four_times_at_most(backend: str, tmp_path: Path) -> None:
     with databases(backend, tmp_path) as made:
