@@ -15,7 +15,6 @@ from engram_core.errors import AccessDenied, Busy, ConfigError, EngramError, Sto
 from engram_core.store.connection import Collision, Options, Row, Values
 from engram_core.store.dialect import Dialect
 from engram_core.store.server import CONNECT_S, LOCK_S, Health, Pool, Session, is_quiet, read_password, without
-from engram_core.store.tables import TABLES
 
 try:
     import psycopg
@@ -238,15 +237,15 @@ class PostgresDatabase:
         """Nothing to do: the limits of a server's connection are short."""
 
     def checkpoint(self) -> bool:
-        """Have the server look at tables that it has never looked at; its log is the operator's.
+        """Have the server look at tables that have grown much since it did; its log is the operator's.
 
         Before that it takes an owner to have a row or two, and reads all of them by any index to find a few.
         """
-        seen = {row[0] for row in self._writer.execute(
-            "SELECT DISTINCT tablename FROM pg_stats WHERE schemaname=current_schema()")}
-        unseen = [table.name for table in TABLES if table.name not in seen]
-        if unseen:
-            self._writer.execute("ANALYZE " + ", ".join(unseen))
+        grown = [row[0] for row in self._writer.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace=current_schema()::regnamespace AND relkind='r' "
+            "AND pg_relation_size(oid) > 2 * 8192 * GREATEST(relpages, 4)")]
+        if grown:
+            self._writer.execute("ANALYZE " + ", ".join(f'"{name}"' for name in grown))
         return True
 
     def close(self) -> None:
