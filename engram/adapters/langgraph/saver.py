@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -29,7 +29,12 @@ from engram.adapters.langgraph.values import Values, fetch, pack, unpack
 from engram.adapters.place import Given, Place, Steps, owner_scope
 from engram_core.errors import BadInput
 
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import DeltaChannelHistory
+
 __all__ = ["EngramSaver"]
+
+list_ = list  # the class has a method of that name
 
 PAGE = 20
 _FOREIGN = "__serde__"  # in metadata, what JSON cannot hold, as the serializer wrote it
@@ -109,6 +114,16 @@ class EngramSaver(BaseCheckpointSaver[str]):
             if after is None:
                 return
             params, left = {**params, "after": after}, None if left is None else left - len(found)
+
+    def get_delta_channel_history(self, *, config: RunnableConfig,
+                                  channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+        """Return what channels stored as differences are made from: writes of the ancestors, and where they begin."""
+        return self._place.run(self._history(config, channels))
+
+    async def aget_delta_channel_history(self, *, config: RunnableConfig,
+                                         channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+        """Return what channels stored as differences are made from: writes of the ancestors, and where they begin."""
+        return await self._place.arun(self._history(config, channels))
 
     # ---- writing
 
@@ -234,12 +249,7 @@ class EngramSaver(BaseCheckpointSaver[str]):
         """Return a checkpoint with its values and writes, asking for those that did not fit the reply."""
         space = {"scope": self._scope, "thread_id": found["thread_id"], "ns": found["ns"]}
         id_ = found["checkpoint_id"]
-        values, writes, after = found["values"], found["writes"], found["next"]
-        while after is not None:
-            more = (yield "get_checkpoint", {**space, "checkpoint_id": id_, "after": after})["checkpoint"]
-            if more is None:
-                raise BadInput(f"checkpoint {id_!r} was deleted while it was read", hint="read the newest one")
-            values, writes, after = values + more["values"], writes + more["writes"], more["next"]
+        values, writes = yield from self._entries(space, found)
         load = self.serde.loads_typed
         checkpoint = yield from fetch(space, f"checkpoint {id_!r}", found["body"], load)
         checkpoint["channel_values"] = {}
@@ -252,6 +262,41 @@ class EngramSaver(BaseCheckpointSaver[str]):
                 space, f"write to channel {channel!r} beside checkpoint {id_!r}", wire, load))))
         return CheckpointTuple(_config(space, id_), checkpoint, self._read_metadata(found["metadata"]),
                                _config(space, found["parent_id"]) if found["parent_id"] else None, pending)
+
+    def _entries(self, space: dict[str, Any], found: dict[str, Any]) -> Steps[tuple[list_[Any], list_[Any]]]:
+        """Return the values and writes of a checkpoint, asking for those that did not fit the reply."""
+        id_ = found["checkpoint_id"]
+        values, writes, after = found["values"], found["writes"], found["next"]
+        while after is not None:
+            more = (yield "get_checkpoint", {**space, "checkpoint_id": id_, "after": after})["checkpoint"]
+            if more is None:
+                raise BadInput(f"checkpoint {id_!r} was deleted while it was read", hint="read the newest one")
+            values, writes, after = values + more["values"], writes + more["writes"], more["next"]
+        return values, writes
+
+    def _history(self, config: RunnableConfig, channels: Sequence[str]) -> Steps[Mapping[str, Any]]:
+        """Walk up from a checkpoint; only what the channels need is fetched and read."""
+        space = self._space(config)
+        history: dict[str, dict[str, Any]] = {channel: {"writes": []} for channel in channels}
+        left, load = set(channels), self.serde.loads_typed
+        asked = get_checkpoint_id(config) or None
+        found = (yield "get_checkpoint", {**space, "checkpoint_id": asked})["checkpoint"] if left else None
+        while found is not None and found["parent_id"] and left:
+            found = (yield "get_checkpoint", {**space, "checkpoint_id": found["parent_id"]})["checkpoint"]
+            if found is None:
+                break
+            values, writes = yield from self._entries(space, found)
+            for task_id, _, channel, *wire in reversed(writes):
+                if channel in left:
+                    history[channel]["writes"].append((task_id, channel, (yield from fetch(
+                        space, f"write to channel {channel!r}", wire, load))))
+            for channel, *wire in values:
+                if channel in left:
+                    history[channel]["seed"] = yield from fetch(space, f"value of channel {channel!r}", wire, load)
+                    left.discard(channel)
+        for one in history.values():
+            one["writes"].reverse()
+        return history
 
     # ---- metadata, which is JSON so that lists can be filtered by it
 
