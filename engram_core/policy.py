@@ -105,7 +105,7 @@ class Policy(Table):
     include_insights_in_tool: bool = False
     allow_insights_in_responder: bool = False
     split_preferences: bool = False
-    cost_exponent: Annotated[float, Field(ge=0, le=2)] = 0.17
+    cost_exponent: Annotated[float, Field(ge=0, le=2)] = 0.14
     stable_share: Share = 0.3
     half_life_days: dict[KindKey, Annotated[float, Field(gt=0, le=100_000)]] = {
         "event": 30.0, "fact": 180.0, "episode": 60.0, "procedure": 365.0, "insight": 14.0}
