@@ -114,13 +114,16 @@ def export(
 
 @command(app, "import", scope=False, daemon=False, example="""
 engram import memories.ndjson
+engram import data/engram.db
 """)
 def import_(
     call: Call,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A file made by engram export.", show_default=False)],
+    file: Annotated[str, typer.Argument(
+        metavar="FILE", help="A file made by engram export, or the earlier library's database.", show_default=False)],
 ) -> None:
     """Store what an export holds; what is there already stays, so it can be repeated.
 
+    The SQLite file of the earlier library is read too, but for its stored packets, which were built by another ranking.
     The file is read through first: one that is foreign, newer, changed or cut short is refused whole. A daemon must not
     run: stop it with engram daemon stop.
     """
@@ -131,7 +134,8 @@ def import_(
         found = keeping.load(os.environ, file, progress=progress.step)
     finally:
         progress.end()
-    _show(call, "import", found, f"{plural(found['records'], 'record')} stored, {found['kept']:,} there already")
+    left = f", {plural(found['packets'], 'stored packet')} left out" if found.get("packets") else ""
+    _show(call, "import", found, f"{plural(found['records'], 'record')} stored, {found['kept']:,} there already{left}")
 
 
 def _confirm(call: Call, path: str) -> None:

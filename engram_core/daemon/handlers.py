@@ -250,6 +250,13 @@ class Engine:
 
         return checkpointing.WRITING.get(method) or itemizing.WRITING[method]
 
+    def check_write(self, method: str, params: dict[str, Any]) -> Callable[[Any], Any]:
+        """Return what a writing request does in a transaction; raise what is wrong with it before anything is done."""
+        check_params(method, params)
+        if method != "forget":  # what was stored before, or without redaction, can be forgotten
+            self.redactor.check_ids(params, "")
+        return (writing.HANDLERS.get(method) or self._late_writer(method))(self, params)
+
     def write(self, ops: list[tuple[str, dict[str, Any]]]) -> list[bytes | EngramError]:
         """Run writing requests in one durable transaction; each gets its own result or error."""
         if any(method == "forget" for method, _ in ops):
@@ -260,10 +267,7 @@ class Engine:
         places: list[int] = []
         for at, (method, params) in enumerate(ops):
             try:
-                check_params(method, params)
-                if method != "forget":  # what was stored before, or without redaction, can be forgotten
-                    self.redactor.check_ids(params, "")
-                runs.append((writing.HANDLERS.get(method) or self._late_writer(method))(self, params))
+                runs.append(self.check_write(method, params))
                 places.append(at)
             except EngramError as error:
                 results[at] = error

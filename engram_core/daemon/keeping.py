@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engram_core import settings as configuration
-from engram_core.daemon import endpoint
+from engram_core.daemon import earlier, endpoint
 from engram_core.dsn import is_server, shown
 from engram_core.errors import BadInput, Busy, NotFound, StoreError
 from engram_core.store import backup, exporting
@@ -95,10 +95,13 @@ def _to_file(opened: Database, target: str, scope: dict[str, str], made: str,
 
 
 def load(env: Mapping[str, str], source: str, *, progress: Callable[[int], None]) -> dict[str, Any]:
-    """Store an export in the configured database, after it was read through."""
+    """Store an export, or the file of the earlier library, in the configured database, after it was read through."""
     os.umask(0o077)
     settings = configuration.load(env=env)
     with open(source, "rb") as file:
+        if earlier.is_sqlite(file.read(16)):
+            return _take_over(settings, env, source, progress)
+        file.seek(0)
         exporting.check(file, source)
         held = locked(configuration.database_path(settings, env))
         try:
@@ -113,6 +116,28 @@ def load(env: Mapping[str, str], source: str, *, progress: Callable[[int], None]
         finally:
             os.close(held)
     return {"file": source, "owners": counts.owners, "records": counts.records, "kept": counts.kept}
+
+
+def _take_over(settings: configuration.Settings, env: Mapping[str, str], source: str,
+               progress: Callable[[int], None]) -> dict[str, Any]:
+    from engram_core.daemon.handlers import Engine  # late: no other command here needs one
+
+    source = os.path.abspath(source)
+    checking = Engine(settings, ":memory:")
+    try:
+        earlier.check(checking, source)
+    finally:
+        checking.close()
+    held = locked(configuration.database_path(settings, env))
+    try:
+        engine = Engine(settings, configuration.store_url(settings, env))
+        try:
+            taken = earlier.load(engine, source, progress)
+        finally:
+            engine.close()
+    finally:
+        os.close(held)
+    return {"file": source, **taken._asdict()}
 
 
 def _options(settings: configuration.Settings) -> Options:

@@ -17,8 +17,8 @@ import pytest
 
 from engram import Memory
 from engram_core.daemon.logs import LOG_BYTES
-from tests.daemon_fixture import RUN_DAEMON, SCOPE, Home, ask, reply
-from tests.faults.world import Faults, Log, append, check, line, start, wait_until
+from tests.daemon_fixture import RUN_COMMAND, RUN_DAEMON, SCOPE, Home, ask, reply
+from tests.faults.world import Faults, Log, Writers, append, check, line, start, wait_until
 
 
 def refused(reply: dict) -> dict:  # type: ignore[type-arg]
@@ -121,6 +121,33 @@ def test_a_full_disk_refuses_keeps_everything_and_recovers_when_space_returns(sm
         assert log.acknowledged <= events | {one for one in log.acknowledged if one not in log.sent}
     verdict = check(small.database, log, integrity=True)
     assert not (verdict.lost or verdict.doubled) and verdict.integrity == "ok"
+
+
+def test_a_full_disk_under_the_checkpoint_loses_nothing(small: Home) -> None:
+    """The log is to be moved into a database that cannot grow: it stays, and is moved when there is space."""
+    log = Log()
+    process = small.start()
+    with small.connect() as sock:
+        for number in range(30):
+            assert "result" in append(sock, log, f"e{number}", "x" * 3000)
+    wal = small.database.with_name("engram.db-wal")
+    assert wal.stat().st_size > 400_000 > small.database.stat().st_size
+    with open(small.database.with_name("ballast"), "wb", buffering=0) as ballast:
+        try:
+            while True:
+                ballast.write(bytes(4096))
+        except OSError:
+            pass
+    process.terminate()
+    assert process.wait(5) == 0
+    assert wal.stat().st_size > 400_000
+    assert small.engram("append", "y").returncode == 74
+    small.database.with_name("ballast").unlink()
+    assert small.engram("append", "y").returncode == 0
+    assert small.engram("daemon", "stop").returncode == 0
+    assert not wal.exists() or wal.stat().st_size == 0
+    verdict = check(small.database, log)
+    assert not (verdict.lost or verdict.doubled or verdict.changed) and verdict.integrity == "ok"
 
 
 def test_a_full_disk_under_the_spool_is_an_error_and_leaves_no_half_file(small: Home) -> None:
@@ -323,6 +350,34 @@ def test_a_reader_that_holds_a_snapshot_is_seen_and_the_log_shrinks_when_it_goes
         assert wait_until(lambda: wal.stat().st_size == 0, 10)
         assert wait_until(lambda: not memory.status()["warnings"])
     reader.close()
+
+
+def test_an_export_that_nobody_takes_is_seen_under_load_and_the_log_shrinks_when_it_goes(home: Home) -> None:
+    """Another program of ours holds one state, its pipe full, while eight clients write."""
+    program = ("import sys; from engram_core.daemon import selfcheck; selfcheck.CHECK_S = 0.2; "
+               "selfcheck.WAL_WARN = 4 << 20; " + RUN_DAEMON)
+    start(home, program)
+    wal = home.database.with_name("engram.db-wal")
+    log = Log()
+    with Memory.connect(cwd="/", timeout=20) as memory:
+        memory.append_events([{"payload": "x" * 4000} for _ in range(200)])
+        held = subprocess.Popen([sys.executable, "-c", RUN_COMMAND, "export", "-"], env=home.env,
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert held.stdout is not None and held.stdout.read(1) == b"{"  # it has begun, and will wait for its reader
+        writers = Writers(home, log, name="x")
+        try:
+            assert wait_until(lambda: memory.status()["warnings"], 30)
+            assert "keeps it from being emptied" in memory.status()["warnings"][0]
+        finally:
+            held.kill()
+            held.wait()
+            held.stdout.close()
+        acknowledged = len(log.acknowledged)
+        assert wait_until(lambda: len(log.acknowledged) > acknowledged + 100)  # nobody was held up
+        writers.end()
+        assert wait_until(lambda: wal.stat().st_size == 0 and not memory.status()["warnings"], 20)
+    verdict = check(home.database, log)
+    assert not (verdict.lost or verdict.doubled or verdict.torn) and verdict.integrity == "ok"
 
 
 def test_our_own_reader_gives_its_snapshot_up(tmp_path: Path) -> None:

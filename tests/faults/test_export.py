@@ -164,7 +164,7 @@ BAD = {
     "a line less": (lambda data: b"\n".join([*data.split(b"\n")[:4], *data.split(b"\n")[5:]]), "changed or cut"),
     "a changed text": (lambda data: data.replace(b"Lyon", b"Rome", 1), "changed or cut"),
     "foreign": (lambda data: b'{"hello":"world"}\n' + data, "no export of Engram"),
-    "no JSON": (lambda data: b"SQLite format 3\0\n", "not JSON"),
+    "no JSON": (lambda data: b"\0\1 no JSON\n", "not JSON"),
     "newer": (_newer, "version 99"),
     "two files in one": (lambda data: data + data, "follows the end"),
     "empty": (lambda data: b"", "cut short"),
