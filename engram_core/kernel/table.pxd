@@ -73,7 +73,7 @@ cdef class Selection:
 cdef class Table:
     cdef Doc* docs
     cdef Glance* glances
-    cdef Py_ssize_t n, room
+    cdef Py_ssize_t n, room, glance_room
     cdef List found        # by a selection, while it lasts
     cdef float* tops       # the most that each of them can score
     cdef Py_ssize_t tops_room

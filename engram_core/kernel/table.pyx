@@ -10,9 +10,10 @@ Driven by recall/index.py; a plain-Python twin lives in the tests.
 
 from libc.math cimport exp2
 from libc.stdint cimport int32_t, uint64_t
-from libc.stdlib cimport free, malloc, qsort, realloc
+from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memmove, memset
 
+from engram_core.kernel.growable cimport reserve
 from engram_core.kernel.index cimport Scores
 
 cdef extern from *:
@@ -52,14 +53,7 @@ cdef inline float telling_score(double relevance) noexcept nogil:
 
 
 cdef int push(List* list, int32_t value) except -1:
-    cdef Py_ssize_t room
-    cdef int32_t* items
-    if list.n == list.room:
-        room = list.room * 2 if list.room else 16
-        items = <int32_t*>realloc(list.items, room * sizeof(int32_t))
-        if items == NULL:
-            raise MemoryError()
-        list.items, list.room = items, room
+    reserve(<void**>&list.items, &list.room, list.n + 1, sizeof(int32_t))
     list.items[list.n] = value
     list.n += 1
     return 0
@@ -104,7 +98,7 @@ cdef class Table:
     """The compact facts about an owner's memories. Not safe for two threads at once."""
     def __cinit__(self):
         self.docs, self.glances, self.tops = NULL, NULL, NULL
-        self.n = self.room = self.live = self.tops_room = 0
+        self.n = self.room = self.live = self.glance_room = self.tops_room = 0
         memset(self.eligible, 0, sizeof(self.eligible))
         memset(self.timed, 0, sizeof(self.timed))
         memset(self.stale, 0, sizeof(self.stale))
@@ -130,7 +124,7 @@ cdef class Table:
 
     @property
     def nbytes(self):
-        cdef Py_ssize_t held = self.room * (sizeof(Doc) + sizeof(Glance)) + (
+        cdef Py_ssize_t held = self.room * sizeof(Doc) + self.glance_room * sizeof(Glance) + (
             self.pool.room + self.found.room) * sizeof(int32_t) + self.tops_room * sizeof(float)
         cdef int kind
         for kind in range(KINDS):
@@ -142,19 +136,10 @@ cdef class Table:
         """Add a memory and return its document number, the next one. ``costs`` are up to four (inner, last) pairs."""
         cdef Doc* doc
         cdef Glance* glance
-        cdef Py_ssize_t room
         if not 0 <= kind < KINDS or not 0 <= status < 8:
             raise ValueError("kind or status out of range")
-        if self.n == self.room:
-            room = self.room * 2 if self.room else 64
-            glance = <Glance*>realloc(self.glances, room * sizeof(Glance))
-            if glance == NULL:
-                raise MemoryError()
-            self.glances = glance
-            doc = <Doc*>realloc(self.docs, room * sizeof(Doc))
-            if doc == NULL:
-                raise MemoryError()
-            self.docs, self.room = doc, room
+        reserve(<void**>&self.glances, &self.glance_room, self.n + 1, sizeof(Glance))
+        reserve(<void**>&self.docs, &self.room, self.n + 1, sizeof(Doc))
         doc, glance = &self.docs[self.n], &self.glances[self.n]
         memset(doc, 0, sizeof(Doc))
         doc.kind, doc.status, doc.seq, doc.start, doc.end = kind, status, seq, start, end
@@ -390,16 +375,8 @@ cdef class Table:
         cdef float raw, floor, telling = -1e30
         cdef int step, grade, bar = 0  # at least k have this grade, and ``above`` of them a higher one
         cdef bint checked = groups is not None or (asked.moments and asked.oldest != NEVER_MS)
-        if self.tops_room < count:
-            tops = <float*>realloc(self.tops, count * sizeof(float))
-            if tops == NULL:
-                raise MemoryError()
-            self.tops, self.tops_room = tops, count
-        if self.found.room < count:
-            found = <int32_t*>realloc(self.found.items, count * sizeof(int32_t))
-            if found == NULL:
-                raise MemoryError()
-            self.found.items, self.found.room = found, count
+        reserve(<void**>&self.tops, &self.tops_room, count, sizeof(float))
+        reserve(<void**>&self.found.items, &self.found.room, count, sizeof(int32_t))
         memset(graded, 0, sizeof(graded))
         found, tops = self.found.items, self.tops
         for i in range(count - 1, -1, -1):
