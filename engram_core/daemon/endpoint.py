@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bound", "bind", "identity", "inherited", "lock", "private_folder", "publish", "record", "withdraw"]
 
-BACKLOG = 128
+BACKLOG = 1024  # a crowd's worth: asyncio's connect takes a full backlog for a connection, and fails when it writes
 
 
 def private_folder(path: str) -> None:
