@@ -346,7 +346,7 @@ def test_a_client_waits_for_a_daemon_that_ends_to_let_go_of_the_database(home: H
     with open(f"{home.database}.lock") as lock:  # what a slow end looks like: nobody listens, and the database is taken
         fcntl.flock(lock, fcntl.LOCK_EX)
         taken = home.engram("append", "x", "--require-commit", "--timeout", "1")
-        assert taken.returncode == 75 and b"serves nobody" in taken.stderr and b"engram doctor" in taken.stderr
+        assert (taken.returncode, taken.stderr.count(b"\n")) == (75, 1), taken.stderr
         threading.Timer(0.5, fcntl.flock, (lock, fcntl.LOCK_UN)).start()
         assert home.engram("append", "x", "--require-commit", "--timeout", "20").returncode == 0
 
