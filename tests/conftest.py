@@ -20,8 +20,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reports in terminalreporter.stats.values():
         for report in reports:
             path, _, name = getattr(report, "nodeid", "").partition("::")
-            if path.startswith("tests/faults/") and hasattr(report, "duration"):
-                module = path.rpartition("/")[2].removesuffix(".py")
+            if path.startswith(("tests/faults/", "tests/processes/", "tests/cluster/")) and hasattr(report, "duration"):
+                module = path.removeprefix("tests/").removeprefix("faults/").removesuffix(".py")
                 key = f"{module} kill -9 cycles" if name.startswith("test_kill_9_cycles") else module
                 took[key] = took.get(key, 0.0) + report.duration
     if took:
