@@ -11,13 +11,15 @@ import asyncio
 import os
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from engram.aio import AsyncMemory
 from engram.memory import Memory
+from engram_core.dsn import DRIVERS
 from engram_core.errors import BadInput, EngramError
 
-__all__ = ["Given", "Place", "Steps", "owner_scope"]
+__all__ = ["Closing", "Given", "Holder", "Place", "Steps", "owner_scope"]
 
 T = TypeVar("T")
 Steps = Generator[tuple[str, dict[str, Any]], Any, T]
@@ -27,7 +29,6 @@ Given = Memory | AsyncMemory | str | os.PathLike[str] | None
 """What an adapter takes: None is the daemon of this user."""
 THREADS = 16
 """Requests from event loops under way at once; more wait for a thread."""
-_BACKENDS = {"postgresql": "postgres", "postgres": "postgres", "mysql": "mysql", "mariadb": "mysql"}
 
 
 class Place:
@@ -72,6 +73,38 @@ class Place:
             self._threads = None
 
 
+class Closing:
+    """What is closed at the end of a ``with``."""
+
+    def close(self) -> None:
+        """Give back what was opened here."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Holder(Closing):
+    """What keeps its data at a place, for blocking and awaited callers."""
+
+    _place: Place
+
+    def close(self) -> None:
+        """Close the database, if it was opened here."""
+        self._place.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None,
+                        trace: TracebackType | None) -> None:
+        self.close()
+
+
 def _drive(memory: Memory, steps: Steps[T]) -> T:
     try:
         asked = next(steps)
@@ -108,8 +141,8 @@ def _open(given: str | os.PathLike[str] | None) -> Memory:
     text = os.fspath(given)
     scheme, mark, _ = text.partition("://")
     if mark:
-        backend = _BACKENDS.get(scheme.partition("+")[0])
-        if backend is None:
+        backend = DRIVERS.get(scheme.partition("+")[0], "sqlite")
+        if backend == "sqlite":
             raise BadInput(f"{scheme}:// is no database of Engram; known are postgresql://, mysql:// and a path",
                            hint="give the path of a file for SQLite")
         return Memory(backend=backend, dsn=text)

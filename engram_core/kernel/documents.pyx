@@ -11,11 +11,8 @@ from libc.string cimport memcpy
 from engram_core.kernel.analysis cimport (
     FIRST_PERSON, NUMBER, PART, UNSPACED, WHOLE, WORD, asks, instructs, lead_end,
 )
-from engram_core.kernel.growable cimport NONE, reserve
+from engram_core.kernel.growable cimport NONE, fetch, reserve
 from engram_core.kernel.lexicon cimport BODY, CAPTION, LEAD, Stem, Word, postings
-
-cdef extern from *:
-    void fetch "__builtin_prefetch"(const void* place) noexcept nogil
 
 ROLES = frozenset(["user", "assistant", "system", "tool", "human", "ai"])
 ASSISTANTS = frozenset(["assistant", "ai", "tool", "system"])

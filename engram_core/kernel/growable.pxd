@@ -8,6 +8,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 
+cdef extern from *:
+    void fetch "__builtin_prefetch"(const void* place) noexcept nogil  # asks for memory before it is read
+
 cdef enum:
     NONE = 0xFFFFFFFF  # no entry
 

@@ -396,14 +396,14 @@ cdef class Scores:
 
     cdef void _weigh_terms(self) noexcept:
         """Sum up the worth of every set of terms that a byte of a mask can name."""
-        cdef int byte, rest, terms = self.question.term_count
-        cdef int top = 0
+        cdef int byte, bit, rest, terms = self.question.term_count
+        cdef double worth
         for byte in range((terms + 7) // 8):
             self.worths[byte][0] = 0
-            for rest in range(1, 1 << min(8, terms - 8 * byte)):
-                if rest == 1 << (top + 1) or rest == 1:
-                    top = 0 if rest == 1 else top + 1
-                self.worths[byte][rest] = self.worths[byte][rest ^ 1 << top] + self.question.terms[8 * byte + top].worth
+            for bit in range(min(8, terms - 8 * byte)):
+                worth = self.question.terms[8 * byte + bit].worth
+                for rest in range(1 << bit):
+                    self.worths[byte][rest | 1 << bit] = self.worths[byte][rest] + worth
 
     cdef inline double _coverage(self, uint64_t mask) noexcept:
         """Return the squared share of the question's worth that these terms have."""

@@ -14,15 +14,13 @@ from libc.string cimport memset
 import array
 
 from engram_core.kernel.fit cimport Fit
+from engram_core.kernel.growable cimport fetch
 from engram_core.kernel.table cimport Doc, Entry, Selection
 
 cdef extern from "Python.h":
     ctypedef struct PyObject
     ctypedef struct PyListObject:
         PyObject** ob_item
-
-cdef extern from *:
-    void fetch "__builtin_prefetch"(const void* place) noexcept nogil
 
 cdef enum:
     AHEAD = 8  # candidates

@@ -13,11 +13,8 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memmove, memset
 
-from engram_core.kernel.growable cimport reserve
+from engram_core.kernel.growable cimport fetch, reserve
 from engram_core.kernel.index cimport Scores
-
-cdef extern from *:
-    void fetch "__builtin_prefetch"(const void* place) noexcept nogil
 
 DEF KINDS = 5
 DEF FORMS = 4

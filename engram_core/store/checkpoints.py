@@ -33,8 +33,8 @@ PIECE_MS = 24 * 3_600_000
 TOUCH_MS = 60_000
 _SCANNED = 100  # rows of which a page's are looked for at once
 _ROW = ("space", "checkpoint_id", "parent_id", "channels", "metadata", "type", "data", "pieces")
-_OF_THREAD = "space IN (SELECT space FROM threads WHERE tenant_id={tenant_id} AND user_id={user_id} " \
-             "AND agent_id={agent_id} AND thread_id={thread_id})"
+_OF_THREADS = "space IN (SELECT space FROM threads WHERE tenant_id={{tenant_id}} AND user_id={{user_id}} " \
+              "AND agent_id={{agent_id}} AND {0}={{{0}}})"
 
 
 class Value(NamedTuple):
@@ -319,10 +319,9 @@ def _matching(reads: Reads, owner: Owner, thread_id: str | None, ns: str | None,
         where.append("space={space}")
         values["space"] = Space(thread_id, ns).key
     elif thread_id is not None:
-        where.append(_OF_THREAD)
+        where.append(_OF_THREADS.format("thread_id"))
     elif ns is not None:
-        where.append("space IN (SELECT space FROM threads WHERE tenant_id={tenant_id} AND user_id={user_id} "
-                     "AND agent_id={agent_id} AND ns={ns})")
+        where.append(_OF_THREADS.format("ns"))
         values["ns"] = ns
     where += ["checkpoint_id={id}"] if checkpoint_id else []
     where += ["checkpoint_id < {before}"] if before else []

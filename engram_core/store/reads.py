@@ -207,11 +207,9 @@ class Reads:
             where: str = "") -> list[Request]:
         requests = []
         for start in range(0, len(keys), _CHUNK):
-            part = keys[start:start + _CHUNK]
-            size = 1 << (len(part) - 1).bit_length()  # a power of two, so that few statements are ever prepared
-            part = part + [part[0]] * (size - len(part))
-            requests.append((sql.select_many(table, self._dialect, columns, size, by=by, where=where),
-                             bound(owner, **{f"p{at}": key for at, key in enumerate(part)})))
+            named = sql.numbered(keys[start:start + _CHUNK])
+            requests.append((sql.select_many(table, self._dialect, columns, len(named), by=by, where=where),
+                             bound(owner, **named)))
         return requests
 
     def list_events(self, scope: Scope, *, level: str, start: int | None, end: int | None, limit: int | None,

@@ -7,9 +7,13 @@ users and agents apart. ``level`` says how much of the scope binds it: "tenant",
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from engram_core.store.dialect import Dialect
 from engram_core.store.tables import OWNER, RUN, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _LEVELS = {"tenant": OWNER[:1], "owner": OWNER, "session": RUN[:4], "run": RUN}
 
@@ -118,6 +122,14 @@ def select_many(table: Table, dialect: Dialect, columns: tuple[str, ...], count:
     more = f" AND {_named(where, dialect)}" if where else ""
     return (f"SELECT {', '.join(columns)} FROM {table.name} WHERE {_scoped(table, dialect, level)}{more} "
             f"AND {by} IN ({marks})")
+
+
+def numbered(values: Sequence[Any]) -> dict[str, Any]:
+    """Return values as the parameters p0, p1 and so on, the last one repeated up to a power of two.
+
+    So only a few statements are ever prepared, whatever the number of values.
+    """
+    return {f"p{at}": values[min(at, len(values) - 1)] for at in range(1 << (len(values) - 1).bit_length())}
 
 
 @lru_cache(maxsize=64)

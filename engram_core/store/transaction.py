@@ -108,10 +108,9 @@ class Transaction:
         parts = [(scope, list(ids)[start:start + _CHUNK])
                  for scope, ids in runs.items() for start in range(0, len(ids), _CHUNK)]
         for scope, part in parts:
-            size = 1 << (len(part) - 1).bit_length()  # a power of two, so that few statements are ever prepared
-            asked.append((sql.select_many(EVENTS, self._dialect, ("event_id", *EVENT_ROW), size, level="run",
-                                          by="event_id"),
-                          bound(scope, **{f"p{at}": part[min(at, len(part) - 1)] for at in range(size)})))
+            named = sql.numbered(part)
+            asked.append((sql.select_many(EVENTS, self._dialect, ("event_id", *EVENT_ROW), len(named), level="run",
+                                          by="event_id"), bound(scope, **named)))
         found = self._connection.batch(asked)
         if not all(found[:len(owners)]):
             return  # an owner that is not there yet cannot be locked: each append looks for itself
@@ -200,10 +199,8 @@ class Transaction:
     def delete_many(self, table: Table, owner: Owner, seqs: list[int]) -> None:
         """Delete the owner's rows with these seqs."""
         for start in range(0, len(seqs), 200):
-            part = seqs[start:start + 200]
-            part += part[:1] * ((1 << (len(part) - 1).bit_length()) - len(part))  # so that few statements are prepared
-            self._connection.change(sql.delete_many(table, self._dialect, len(part)), bound(
-                owner, **{f"p{at}": seq for at, seq in enumerate(part)}))
+            named = sql.numbered(seqs[start:start + 200])
+            self._connection.change(sql.delete_many(table, self._dialect, len(named)), bound(owner, **named))
 
     def owners(self, after: Owner, limit: int) -> list[Owner]:
         """Return the next owners there are, for upkeep."""

@@ -8,8 +8,7 @@ it, and what it would have recorded waits.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from langchain.agents.middleware.types import AgentMiddleware, ModelRequest
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -18,18 +17,18 @@ from langgraph.config import get_config
 from engram.adapters.langchain.messages import event_of, text_of
 from engram.adapters.langchain.outage import Keeper
 from engram.adapters.langchain.tools import memory_tools
-from engram.adapters.place import Given, Steps
+from engram.adapters.place import Closing, Given, Steps
 from engram_core.errors import BadInput
+from engram_core.scope import SCOPE_FIELDS
 
 __all__ = ["EngramMiddleware"]
 
-IDS = ("tenant_id", "user_id", "agent_id", "session_id", "run_id")
 TURNS = 256
 """Turns whose packets are remembered, so that all calls of a turn have the same."""
 _STABLE, _VOLATILE = "stable", "volatile"
 
 
-class EngramMiddleware(AgentMiddleware[Any, Any, Any]):
+class EngramMiddleware(Closing, AgentMiddleware[Any, Any, Any]):
     """Give an agent memory: pass it in ``middleware`` when the agent is made by ``create_agent``.
 
     ``memory`` is a ``Memory`` or ``AsyncMemory``, the path of a database, a DSN, or None for this user's daemon.
@@ -45,8 +44,8 @@ class EngramMiddleware(AgentMiddleware[Any, Any, Any]):
                  tools: bool = False, deadline: float = 1.0) -> None:
         super().__init__()
         for name in scope or ():
-            if name not in IDS:
-                raise BadInput(f"scope has the unknown key {name!r}; known are {', '.join(IDS)}")
+            if name not in SCOPE_FIELDS:
+                raise BadInput(f"scope has the unknown key {name!r}; known are {', '.join(SCOPE_FIELDS)}")
         self._given = dict(scope or {})
         self._request = {"purpose": purpose, **(request or {})}
         if max_tokens is not None:
@@ -59,13 +58,6 @@ class EngramMiddleware(AgentMiddleware[Any, Any, Any]):
     def close(self) -> None:
         """Record what still waits, and close the database, if it was opened here."""
         self._keeper.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self.close()
 
     # ---- what LangChain calls
 
@@ -120,7 +112,7 @@ class EngramMiddleware(AgentMiddleware[Any, Any, Any]):
             configurable = {}
         context = getattr(runtime, "context", None)
         found = {"tenant_id": "default", "run_id": "main", **self._given}
-        for name in IDS:
+        for name in SCOPE_FIELDS:
             value = context.get(name) if isinstance(context, Mapping) else getattr(context, name, None)
             value = configurable.get(name) if value is None and name != "run_id" else value
             if value is not None:
@@ -129,11 +121,11 @@ class EngramMiddleware(AgentMiddleware[Any, Any, Any]):
         if "session_id" not in found and thread is not None:
             found["session_id"] = str(thread)
         found.setdefault("session_id", "main")
-        for name in IDS:
+        for name in SCOPE_FIELDS:
             if name not in found:
                 raise BadInput(f"{name} is given neither by the run's context nor by configurable nor by the "
                                "middleware's scope", hint=f'give it, for example with context={{"{name}": "ada"}}')
-        return {name: found[name] for name in IDS}
+        return {name: found[name] for name in SCOPE_FIELDS}
 
     # ---- the packet
 

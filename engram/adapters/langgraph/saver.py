@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -26,7 +25,7 @@ from langgraph.checkpoint.base import (
 )
 
 from engram.adapters.langgraph.values import Values, fetch, pack, unpack
-from engram.adapters.place import Given, Place, Steps, owner_scope
+from engram.adapters.place import Given, Holder, Place, Steps, owner_scope
 from engram_core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ _FOREIGN = "__serde__"  # in metadata, what JSON cannot hold, as the serializer 
 _DELETE, _KEEP = "delete", "keep_latest"
 
 
-class EngramSaver(BaseCheckpointSaver[str]):
+class EngramSaver(Holder, BaseCheckpointSaver[str]):
     """Keep the checkpoints of graphs in Engram: pass it as ``checkpointer`` when a graph is compiled.
 
     ``memory`` is a ``Memory`` or ``AsyncMemory``, the path of a database, a DSN, or None for this user's daemon. What
@@ -55,24 +54,6 @@ class EngramSaver(BaseCheckpointSaver[str]):
         super().__init__(serde=serde)
         self._scope = owner_scope(scope, "langgraph")
         self._place = Place(memory)
-
-    def close(self) -> None:
-        """Close the database, if it was opened here."""
-        self._place.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None,
-                        trace: TracebackType | None) -> None:
-        self.close()
 
     def setup(self) -> None:
         """Do nothing: the tables are made when the database is opened. Here for programs that call it."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from langgraph.store.base import (
     BaseStore,
@@ -26,7 +25,7 @@ from langgraph.store.base import (
     validate_op_namespace,
 )
 
-from engram.adapters.place import Given, Place, Steps, owner_scope
+from engram.adapters.place import Given, Holder, Place, Steps, owner_scope
 from engram_core.errors import BadInput
 
 __all__ = ["EngramStore"]
@@ -37,7 +36,7 @@ MOST_MINUTES = 1e9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class EngramStore(BaseStore):
+class EngramStore(Holder, BaseStore):
     """Keep long-term items in Engram: pass it as ``store`` when a graph or an agent is made.
 
     ``memory`` and ``scope`` are as for ``EngramSaver``. ``fields`` are the paths of a value that a query is matched
@@ -54,24 +53,6 @@ class EngramStore(BaseStore):
         self._place = Place(memory)
         self._fields = list(fields) if fields else ["$"]
         self.ttl_config = ttl
-
-    def close(self) -> None:
-        """Close the database, if it was opened here."""
-        self._place.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None,
-                        trace: TracebackType | None) -> None:
-        self.close()
 
     def setup(self) -> None:
         """Do nothing: the tables are made when the database is opened. Here for programs that call it."""
