@@ -41,7 +41,12 @@ def refuse_unfinished(connection: Connection) -> None:
 
 def migrate(connection: Connection) -> int:
     """Bring the database to this program's schema and return the version it had; 0 means it was empty."""
-    found = check_schema(connection)
+    try:
+        found = check_schema(connection)
+    except StoreCorrupt:
+        if connection.dialect.schema_in_one:
+            raise
+        found = 0  # tables that are being made are seen in part: look again when nobody makes any
     if found == VERSION:
         return found
     connection.begin_schema()
