@@ -7,7 +7,7 @@ connection was lost, and ``Collision`` when another writer was there first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from engram_core.errors import Busy
@@ -47,8 +47,8 @@ class Connection(Protocol):
     def stream(self, sql: str, values: Values) -> Iterator[Row]:
         """Run one statement and hand out its rows one by one, for replies that end when they are full."""
 
-    def execute_many(self, sql: str, rows: Iterable[Values]) -> None:
-        """Run one statement for many rows."""
+    def insert(self, sql: str, rows: Sequence[Values]) -> None:
+        """Run a statement that inserts one row for each of the rows, at the latest with the commit."""
 
     def change(self, sql: str, values: Values) -> int:
         """Run one statement and return how many rows it changed."""
@@ -60,7 +60,7 @@ class Connection(Protocol):
         """Open a writing transaction."""
 
     def commit(self) -> None:
-        """Make the transaction durable; raise when that cannot be known."""
+        """Make the transaction durable; raise Unavailable when that cannot be known, another error when it is not."""
 
     def rollback(self) -> None:
         """Undo the open transaction, if any."""

@@ -49,8 +49,8 @@ def migrate(connection: Connection) -> int:
         found = 0  # tables that are being made are seen in part: look again when nobody makes any
     if found == VERSION:
         return found
-    connection.begin_schema()
     try:
+        connection.begin_schema()
         found = check_schema(connection)  # another process may have been faster
         for step in STEPS[found:]:
             for statement in step(connection.dialect):
@@ -62,10 +62,10 @@ def migrate(connection: Connection) -> int:
         else:
             connection.execute(f"UPDATE meta SET value='{VERSION}' WHERE name='schema'")
         reach("migrate.before")
+        connection.commit()
     except BaseException:
         connection.rollback()
         raise
-    connection.commit()
     reach("migrate.after")
     return found
 

@@ -15,7 +15,17 @@ from engram_core.dsn import parse, secrets, shown
 from engram_core.errors import AccessDenied, Busy, ConfigError, EngramError, StoreCorrupt, StoreError, Unavailable
 from engram_core.store.connection import Collision, Options, Row, Values
 from engram_core.store.dialect import Dialect
-from engram_core.store.server import CONNECT_S, LOCK_S, Health, Pool, Session, is_quiet, read_password, without
+from engram_core.store.server import (
+    CONNECT_S,
+    LOCK_S,
+    Health,
+    Pool,
+    Session,
+    Statement,
+    is_quiet,
+    read_password,
+    without,
+)
 
 try:
     import pymysql
@@ -28,7 +38,6 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from engram_core.store.connection import Connection
-    from engram_core.store.server import Wire
 
 
 def _types(collation: str) -> dict[str, str]:
@@ -43,7 +52,7 @@ MARIADB = Dialect(
     table_tail=" ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin",
     upsert="{insert} ON DUPLICATE KEY UPDATE {sets}",
     excluded="VALUES({name})",
-    begin="SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION",
+    begin=("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION"),
     begin_reading="START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     exclusive=" FOR UPDATE",
     shared=" LOCK IN SHARE MODE",
@@ -97,9 +106,24 @@ class MysqlWire:
             raise mapped(error, self._name) from error
 
     def _text(self, sql: str, values: Values) -> str:
-        if not values:
-            return sql
-        return sql % {name: self._literal(value) for name, value in values.items()}
+        return sql % {name: self._literal(value) for name, value in values.items()} if values else sql
+
+    def _texts(self, sql: str, values: Values | list[Values]) -> Iterator[str]:
+        """Yield a statement, or those that insert rows: many rows each, but no more than the server takes."""
+        if not isinstance(values, list):
+            yield self._text(sql, values)
+            return
+        head, _, row = sql.partition(" VALUES ")
+        texts: list[str] = []
+        size = 0
+        for one in values:
+            text = self._text(row, one)
+            if texts and size + 4 * len(text) > self._most:
+                yield f"{head} VALUES {', '.join(texts)}"
+                texts, size = [], 4 * len(head)
+            texts.append(text)
+            size += 4 * len(text) + 2
+        yield f"{head} VALUES {', '.join(texts)}"
 
     @staticmethod
     def _literal(value: Any) -> str:
@@ -115,35 +139,32 @@ class MysqlWire:
         found = self.raw._result
         return list(found.rows) if found is not None and found.rows else []
 
-    def execute(self, sql: str, values: Values = {}) -> list[Row]:  # noqa: B006 - never changed
-        """Run one statement and return its rows."""
-        self._run(self._text(sql, values))
-        found = self._rows()
-        while self.raw._result.has_next:
-            self._next()
+    def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run statements as one text, one way there and back, or as few as the server takes."""
+        found: list[list[Row]] = [[] for _ in statements]
+        texts: list[str] = []
+        places: list[int] = []
+        size = 0
+        for place, (sql, values) in enumerate(statements):
+            for text in self._texts(sql, values):
+                if texts and size + 4 * len(text) > self._most:
+                    self._together(texts, places, found)
+                    texts, places, size = [], [], 0
+                texts.append(text)
+                places.append(place)
+                size += 4 * len(text) + 2
+        if texts:
+            self._together(texts, places, found)
         return found
 
-    def batch(self, statements: Sequence[tuple[str, Values]]) -> list[list[Row]]:
-        """Run statements as one text, one way there and back, or as few as the server takes."""
-        found: list[list[Row]] = []
-        texts: list[str] = []
-        size = 0
-        for sql, values in statements:
-            text = self._text(sql, values)
-            if texts and size + 4 * len(text) > self._most:
-                found += self._together(texts)
-                texts, size = [], 0
-            texts.append(text)
-            size += 4 * len(text) + 2
-        return found + (self._together(texts) if texts else [])
-
-    def _together(self, texts: list[str]) -> list[list[Row]]:
+    def _together(self, texts: list[str], places: list[int], found: list[list[Row]]) -> None:
         self._run("; ".join(texts))
-        found = [self._rows()]
-        while self.raw._result.has_next:
+        for at, place in enumerate(places):
+            if at:
+                self._next()
+            found[place] = self._rows()
+        while self.raw._result.has_next:  # of a statement that was several
             self._next()
-            found.append(self._rows())
-        return found[:len(texts)]
 
     def _next(self) -> None:
         try:
@@ -169,9 +190,9 @@ class MysqlWire:
                     cursor._result.unbuffered_active = False
                 self.raw._force_close()
 
-    def change(self, sql: str, values: Values) -> int:
-        """Run one statement and return how many rows it found."""
-        self._run(self._text(sql, values))
+    def change(self, statements: Sequence[Statement]) -> int:
+        """Run statements and return how many rows the last one found."""
+        self.batch(statements)
         return int(self.raw.affected_rows())
 
     def is_alive(self, *, ask: bool) -> bool:
@@ -210,11 +231,12 @@ class MysqlSession(Session):
             if not self._alone_at_schema:
                 raise Collision("another program is making the tables", hint="try again")
 
-    def _end(self, wire: Wire, sql: str, before: Sequence[tuple[str, Values]] = ()) -> None:
+    def _ending(self, sql: str) -> list[Statement]:
+        found = super()._ending(sql)
         if self._alone_at_schema:
             self._alone_at_schema = False
-            sql += f"; SELECT RELEASE_LOCK('{SCHEMA_LOCK}')"
-        super()._end(wire, sql, before)
+            found.append((f"SELECT RELEASE_LOCK('{SCHEMA_LOCK}')", {}))
+        return found
 
     def tables(self) -> set[str]:
         """Return the names of the tables there are."""

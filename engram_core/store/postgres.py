@@ -6,20 +6,32 @@ that the first statement of a snapshot can travel with its BEGIN. Tables and key
 
 from __future__ import annotations
 
+import re
 import select
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from engram_core.dsn import secrets, shown
 from engram_core.errors import AccessDenied, Busy, ConfigError, EngramError, StoreCorrupt, StoreError, Unavailable
 from engram_core.store.connection import Collision, Options, Row, Values
 from engram_core.store.dialect import Dialect
-from engram_core.store.server import CONNECT_S, LOCK_S, Health, Pool, Session, is_quiet, read_password, without
+from engram_core.store.server import (
+    CONNECT_S,
+    LOCK_S,
+    Health,
+    Pool,
+    Session,
+    Statement,
+    is_quiet,
+    read_password,
+    without,
+)
 
 try:
     import psycopg
     from psycopg import conninfo, pq
-    from psycopg.types.numeric import Int8Dumper
+    from psycopg.adapt import Transformer
 except ImportError as error:
     raise ConfigError(f"the driver of PostgreSQL is not installed: {error.name} is missing",
                       hint="run: pip install 'engram[postgres]'") from error
@@ -35,7 +47,7 @@ POSTGRES = Dialect(
     table_tail="",
     upsert="{insert} ON CONFLICT ({keys}) DO UPDATE SET {sets}",
     excluded="excluded.{name}",
-    begin="BEGIN ISOLATION LEVEL READ COMMITTED",
+    begin=("BEGIN ISOLATION LEVEL READ COMMITTED",),
     begin_reading="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     exclusive=" FOR UPDATE",
     shared=" FOR SHARE",
@@ -105,34 +117,153 @@ class _Patient(psycopg.Connection[Any]):
             raise
 
 
-def _rows(cursor: psycopg.Cursor[Any]) -> list[Row]:
-    """Return the rows of a statement; its ``description`` would make an object of every column to say that."""
-    found = cursor.pgresult
-    return cursor.fetchall() if found is not None and found.status == pq.ExecStatus.TUPLES_OK else []
+_PARAMETER, _PLACE = re.compile(r"%\((\w+)\)s"), re.compile(r"\$(\d+)")
+_INT8 = 20  # the number of a type: all our numbers are of this one
+_MOST_PREPARED = 256
+_ROWS_AT_ONCE = (32, 16, 8, 7, 6, 5, 4, 3, 2, 1)  # of an insert: few texts to prepare, and few statements to send
+
+
+@lru_cache(maxsize=1024)
+def _native(sql: str, rows: int = 1) -> tuple[bytes, tuple[str, ...]]:
+    """Return a statement as the server takes it, inserting so many rows, and the names of its parameters $1, $2 …."""
+    places: dict[str, int] = {}
+    text = _PARAMETER.sub(lambda found: f"${places.setdefault(found[1], len(places) + 1)}", sql)
+    if rows > 1:
+        head, _, row = text.partition(" VALUES ")
+        text = f"{head} VALUES " + ", ".join(_shifted(row, at * len(places)) for at in range(rows))
+    return text.encode(), tuple(places)
+
+
+def _shifted(row: str, by: int) -> str:
+    return _PLACE.sub(lambda found: f"${int(found[1]) + by}", row)
+
+
+def _parameters(values: list[Any]) -> list[bytes | None]:
+    """Return values as the texts that libpq takes, which end at a NUL."""
+    found = [one.encode() if type(one) is str else b"%d" % one if type(one) is int else
+             None if one is None else _refused(one) for one in values]
+    if b"\0" in b"".join([one for one in found if one]):
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    return found
+
+
+def _refused(value: Any) -> NoReturn:
+    raise TypeError(f"a value of {type(value).__name__} has no place in a statement")
+
+
+class _Asked(NamedTuple):
+    """A statement as it is sent: where it stands among those asked for, its text, values and parameters."""
+
+    place: int
+    text: bytes
+    values: list[Any]
+    parameters: list[bytes | None]
+
+    @property
+    def types(self) -> list[int]:
+        """The types of the parameters, 0 for one that the server is to find out."""
+        return [_INT8 if type(one) is int else 0 for one in self.values]
+
+
+def _asked(place: int, sql: str, values: Values | list[Values]) -> Iterator[_Asked]:
+    """Yield a statement, or those that insert rows."""
+    at = 0
+    rows = values if isinstance(values, list) else [values]
+    while at < len(rows):
+        count = next(one for one in _ROWS_AT_ONCE if one <= len(rows) - at)
+        text, names = _native(sql, count)
+        given = [row[name] for row in rows[at:at + count] for name in names]
+        yield _Asked(place, text, given, _parameters(given))
+        at += count
+
+
+def _answers(connection: pq.abc.PGconn) -> Generator[int, int, list[pq.abc.PGresult]]:
+    """Send what waits and return all results up to the pipeline's end."""
+    while connection.flush():
+        if (yield 3) & 1:
+            connection.consume_input()
+    results: list[pq.abc.PGresult] = []
+    while True:
+        while connection.is_busy():
+            yield 1
+            connection.consume_input()
+        found = connection.get_result()
+        if found is not None and found.status == pq.ExecStatus.PIPELINE_SYNC:
+            return results
+        if found is not None:
+            results.append(found)
+        elif connection.status != pq.ConnStatus.OK:
+            raise psycopg.OperationalError(connection.get_error_message())
 
 
 class PostgresWire:
-    """One real connection."""
+    """One real connection. Statements go by libpq's own pipeline: psycopg's takes several times as long for each.
+
+    A statement with parameters is prepared when it is met for the second time.
+    """
 
     def __init__(self, raw: _Patient, name: str) -> None:
         self.raw, self._name = raw, name
-        self._cursor = raw.cursor()
+        self._loading = Transformer(raw)
+        self._prepared: dict[bytes, bytes] = {}  # what statements are called, b"" after the first time
+        self._made = 0
 
-    def execute(self, sql: str, values: Values = {}) -> list[Row]:  # noqa: B006 - never changed
-        """Run one statement and return its rows."""
-        try:
-            return _rows(self._cursor.execute(sql, values or None))
-        except psycopg.Error as error:
-            raise mapped(error, self._name) from error
-
-    def batch(self, statements: Sequence[tuple[str, Values]]) -> list[list[Row]]:
+    def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run statements in a pipeline: one way there and back."""
+        found: list[list[Row]] = [[] for _ in statements]
+        for place, result in self._exchange(statements):
+            if result.status == pq.ExecStatus.TUPLES_OK:
+                self._loading.set_pgresult(result)
+                found[place] = self._loading.load_rows(0, result.ntuples, tuple)
+        self._loading.set_pgresult(None)
+        return found
+
+    def change(self, statements: Sequence[Statement]) -> int:
+        """Run statements likewise and return how many rows the last one changed."""
+        return self._exchange(statements)[-1][1].command_tuples or 0
+
+    def _exchange(self, statements: Sequence[Statement]) -> list[tuple[int, pq.abc.PGresult]]:
+        """Send statements and return their results, each with its statement's place."""
+        connection = self.raw.pgconn
         try:
-            with self.raw.pipeline():
-                cursors = [self.raw.execute(sql, values or None) for sql, values in statements]
-            return [_rows(cursor) for cursor in cursors]
+            asked = [one for place, (sql, values) in enumerate(statements) for one in _asked(place, sql, values)]
+            connection.enter_pipeline_mode()
+            sent: list[tuple[int, bytes]] = []  # place or -1, and what is prepared by it
+            if len(self._prepared) > _MOST_PREPARED and connection.transaction_status == pq.TransactionStatus.IDLE:
+                self._prepared.clear()
+                connection.send_query_params(b"DEALLOCATE ALL", None)
+                sent.append((-1, b""))
+            for one in asked:
+                self._send(connection, one, sent)
+            connection.pipeline_sync()
+            results = self.raw.wait(_answers(connection))
+            connection.exit_pipeline_mode()
+            for (_, text), result in zip(sent, results, strict=True):
+                if text and result.status != pq.ExecStatus.COMMAND_OK:
+                    self._prepared.pop(text, None)
+            failed = next((one for one in results if one.status == pq.ExecStatus.FATAL_ERROR), None)
+            if failed is not None:
+                if failed.error_field(pq.DiagnosticField.SQLSTATE) is None:
+                    raise psycopg.OperationalError(failed.get_error_message())
+                raise psycopg.errors.error_from_result(failed)
         except psycopg.Error as error:
             raise mapped(error, self._name) from error
+        return [(place, result) for (place, _), result in zip(sent, results, strict=True) if place >= 0]
+
+    def _send(self, connection: pq.abc.PGconn, one: _Asked, sent: list[tuple[int, bytes]]) -> None:
+        name = self._prepared.get(one.text)
+        if name is None:
+            if one.parameters:
+                self._prepared[one.text] = b""
+            connection.send_query_params(one.text, one.parameters, one.types)
+        else:
+            if not name:
+                self._made += 1
+                name = self._prepared[one.text] = b"s%d" % self._made
+                connection.send_prepare(name, one.text, one.types)
+                sent.append((-1, one.text))
+            connection.send_query_prepared(name, one.parameters)
+        sent.append((one.place, b""))
 
     def stream(self, sql: str, values: Values) -> Iterator[Row]:
         """Fetch rows in portions by a cursor of the server, which lives in a transaction."""
@@ -147,13 +278,6 @@ class PostgresWire:
             finally:
                 if alone and not self.raw.closed:
                     self.raw.execute("ROLLBACK")
-        except psycopg.Error as error:
-            raise mapped(error, self._name) from error
-
-    def change(self, sql: str, values: Values) -> int:
-        """Run one statement and return how many rows it changed."""
-        try:
-            return self._cursor.execute(sql, values).rowcount
         except psycopg.Error as error:
             raise mapped(error, self._name) from error
 
@@ -337,8 +461,6 @@ def _create(where: str, name: str, hidden: list[str]) -> bool:
 
 def set_up(raw: psycopg.Connection[Any], options: Options) -> None:
     """Set a fresh connection's limits, and plans that always go by the keys."""
-    raw.adapters.register_dumper(int, Int8Dumper)  # one type for every number: one prepared statement
-    raw.prepare_threshold = 2
     settings = {"statement_timeout": 10 * options.answer_ms, "lock_timeout": round(LOCK_S * 1000),
                 "idle_in_transaction_session_timeout": 10 * options.answer_ms, "plan_cache_mode": "force_generic_plan",
                 "enable_seqscan": "off"}

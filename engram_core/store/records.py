@@ -112,7 +112,7 @@ def put(connection: Connection, part: list[Record]) -> None:
         end = at
         while end < len(part) and part[end].table == table.name:
             end += 1
-        connection.execute_many(sql.insert(table, connection.dialect), [record.row for record in part[at:end]])
+        connection.insert(sql.insert(table, connection.dialect), [record.row for record in part[at:end]])
         at = end
 
 

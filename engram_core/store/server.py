@@ -25,26 +25,25 @@ CONNECT_S = 3
 LOCK_S = 2.0
 """How long a server lets us wait for a lock: shorter than for an answer, or a held lock looked like a lost server."""
 MOST_IDLE = 4
-_DEFERRED = 256  # statements that wait for the next one at most
+_MOST_WAITING = 256  # statements, or rows of one table, that wait for the next statement
 ASK_S = 30.0
 """A connection that nobody used for so long is asked before it is used; a younger one is only looked at."""
 T = TypeVar("T")
+Statement = tuple[str, "Values | list[Values]"]
+"""A statement with its values, or one that inserts a row with those of many rows."""
 
 
 class Wire(Protocol):
     """One real connection to a server. Its errors are mapped; after `Unavailable` it is not used again."""
 
-    def execute(self, sql: str, values: Values = ...) -> list[Row]:
-        """Run a statement and return its rows."""
+    def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run statements on one way to the server and back, none after one that failed, and return the rows of each."""
 
-    def batch(self, statements: Sequence[tuple[str, Values]]) -> list[list[Row]]:
-        """Run statements on one way to the server and back."""
+    def change(self, statements: Sequence[Statement]) -> int:
+        """Run statements likewise, and return how many rows the last one changed."""
 
     def stream(self, sql: str, values: Values) -> Iterator[Row]:
         """Run a statement and hand out its rows as they come."""
-
-    def change(self, sql: str, values: Values) -> int:
-        """Run a statement and return how many rows it changed."""
 
     def is_alive(self, *, ask: bool) -> bool:
         """Tell whether the connection is there: by a look at it, or also by asking the server."""
@@ -130,7 +129,11 @@ class Health:
 
 
 class Session:
-    """The store's connection to a server: real ones from the pool, one at a time."""
+    """The store's connection to a server: real ones from the pool, one at a time.
+
+    What nobody waits for travels with the next statement that somebody does, so that a transaction whose statements
+    return nothing goes there and back once, from its BEGIN to its COMMIT.
+    """
 
     far = True
 
@@ -139,60 +142,57 @@ class Session:
         self._pool, self._health = pool, health
         self._held: Wire | None = None
         self._spoiled: Wire | None = None
-        self._reading = False
-        self._deferred: list[tuple[str, Values]] = []
+        self._inside = self._reading = False  # in a transaction; in one that only reads
+        self._waiting: list[Statement] = []
 
     # ---- statements
 
     def execute(self, sql: str, values: Values = {}) -> list[Row]:  # noqa: B006 - never changed
         """Run one statement and return its rows."""
-        if self._held is None:
-            return self._begin_with([(sql, values)])[0]
-        if self._deferred:
-            return self.batch([(sql, values)])[0]
-        return self._on(self._held, lambda wire: wire.execute(sql, values))
+        return self.batch([(sql, values)])[0]
 
     def batch(self, statements: Sequence[tuple[str, Values]], *, last: bool = False) -> list[list[Row]]:
-        """Run reading statements on one way to the server and back."""
+        """Run statements on one way to the server and back."""
         ended = last and self._reading
-        sent = [*statements, ("COMMIT", {})] if ended else statements
-        if self._held is None:
-            found = self._begin_with(sent)
-        elif self._deferred:
-            waiting, self._deferred = self._deferred, []
-            found = self._on(self._held, lambda wire: wire.batch([*waiting, *sent]))[len(waiting):]
-        else:
-            found = self._on(self._held, lambda wire: wire.batch(sent))
+        waiting, self._waiting = self._waiting, []
+        sent = [*waiting, *statements, ("COMMIT", {})] if ended else [*waiting, *statements]
+        found = self._do(lambda wire: wire.batch(sent))[len(waiting):]
         if ended:
             self._reading = False
             found.pop()
         return found
 
-    def _on(self, wire: Wire, run: Callable[[Wire], T]) -> T:
-        """Do something on the connection that is held, and remember when it is no good any more."""
-        self._health.trips += 1
-        try:
-            return run(wire)
-        except Unavailable as error:
-            self._spoiled = wire
-            self._health.failed(error)
-            raise
+    def change(self, sql: str, values: Values) -> int:
+        """Run one statement and return how many rows it changed."""
+        waiting, self._waiting = self._waiting, []
+        return self._do(lambda wire: wire.change([*waiting, (sql, values)]))
 
-    def _begin_with(self, statements: Sequence[tuple[str, Values]]) -> list[list[Row]]:
-        """Run the first statements on a connection, on another one when it turns out to be lost."""
-        if not self._reading:
-            return self._alone(lambda wire: wire.batch(statements) if len(statements) > 1 else
-                               [wire.execute(*statements[0])])
-        opening = [(self.dialect.begin_reading, {}), *statements]
-        wire, found = self._first(lambda wire: wire.batch(opening))
-        self._held = wire
-        return found[1:]
+    def defer(self, sql: str, values: Values) -> None:
+        """Keep a statement until the next one, or the commit, takes it along."""
+        assert self._inside
+        self._waiting.append((sql, values))
+        self._send_much()
+
+    def insert(self, sql: str, rows: Sequence[Values]) -> None:
+        """Keep rows to be inserted; those of one table that follow each other become one statement."""
+        assert self._inside
+        before = self._waiting[-1] if self._waiting else None
+        if before is not None and before[0] == sql and isinstance(before[1], list):
+            before[1].extend(rows)
+        else:
+            self._waiting.append((sql, list(rows)))
+        self._send_much()
+
+    def _send_much(self) -> None:
+        last = self._waiting[-1][1]
+        if len(self._waiting) >= _MOST_WAITING or (isinstance(last, list) and len(last) >= _MOST_WAITING):
+            self.batch([])
 
     def stream(self, sql: str, values: Values) -> Iterator[Row]:
         """Run one statement and hand out its rows one by one."""
-        if self._reading and self._held is None:
-            self._begin_with([("SELECT 1", {})])
-        wire = self._held or self._first(lambda wire: wire.execute("SELECT 1"))[0]
+        if self._inside and (self._waiting or self._held is None):
+            self.batch([])
+        wire = self._held or self._first(lambda wire: wire.batch([("SELECT 1", {})]))[0]
         lost = True
         try:
             yield from wire.stream(sql, values)
@@ -210,83 +210,64 @@ class Session:
             if wire is not self._held:
                 self._pool.give(wire, lost=lost)
 
-    def execute_many(self, sql: str, rows: Iterable[Values]) -> None:
-        """Run one statement for many rows, inside a transaction."""
-        for values in rows:
-            self.defer(sql, values)
-
-    def defer(self, sql: str, values: Values) -> None:
-        """Keep a statement until the next one, or the commit, takes it along."""
-        assert self._held is not None
-        self._deferred.append((sql, values))
-        if len(self._deferred) >= _DEFERRED:
-            self.batch([])
-
-    def change(self, sql: str, values: Values) -> int:
-        """Run one statement and return how many rows it changed, inside a transaction."""
-        assert self._held is not None
-        if self._deferred:
-            self.batch([])
-        return self._on(self._held, lambda wire: wire.change(sql, values))
-
     # ---- transactions
 
     def begin(self) -> None:
-        """Open a writing transaction; a connection that was lost unnoticed is replaced."""
-        self._held, _ = self._first(lambda wire: wire.execute(self.dialect.begin))
+        """Open a writing transaction; the server hears of it with the first statement."""
+        self._inside = True
+        self._waiting = [(one, {}) for one in self.dialect.begin]
 
     def begin_schema(self) -> None:
         """Open a transaction in which the schema may change; the driver's subclass sees to it that it is alone."""
         self.begin()
 
     def commit(self) -> None:
-        """Make the transaction durable; Unavailable means that nobody knows."""
-        wire, self._held = self._held, None
-        assert wire is not None
-        waiting, self._deferred = self._deferred, []
-        self._end(wire, "COMMIT", waiting)
+        """Make the transaction durable; Unavailable means that nobody knows, after another error it is still open."""
+        waiting, self._waiting = self._waiting, []
+        if self._held is None and len(waiting) > len(self.dialect.begin):
+            self._held = self._taken()
+        wire = self._held
+        if wire is not None:
+            self._on(wire, lambda wire: wire.batch([*waiting, *self._ending("COMMIT")]))
+        self._let_go()
 
     def rollback(self) -> None:
         """Undo the open transaction; a server that is away does so by itself."""
-        wire, self._held = self._held, None
-        self._deferred = []
-        if wire is not None and self._spoiled is wire:
-            self._pool.give(wire, lost=True)
-        elif wire is not None:
+        self._waiting = []
+        if self._held is not None and self._held is not self._spoiled:
+            wire = self._held
             try:
-                self._end(wire, "ROLLBACK")
+                self._on(wire, lambda wire: wire.batch(self._ending("ROLLBACK")))
             except EngramError:
-                pass
+                self._spoiled = wire
+        self._let_go()
 
-    def _end(self, wire: Wire, sql: str, before: Sequence[tuple[str, Values]] = ()) -> None:
-        self._health.trips += 1
-        try:
-            if before:
-                wire.batch([*before, (sql, {})])
-            else:
-                wire.execute(sql)
-        except BaseException as error:
-            if isinstance(error, Unavailable):
-                self._health.failed(error)
-            self._pool.give(wire, lost=True)
-            raise
-        self._pool.give(wire)
+    def _ending(self, sql: str) -> list[Statement]:
+        """Return the statements that end a transaction."""
+        return [(sql, {})]
 
     def begin_reading(self) -> bool:
         """Let all reads until ``end_reading`` see one state; the server hears of it with the first of them."""
-        if self._reading or self._held is not None:
+        if self._inside:
             return False
-        self._reading = True
+        self._inside = self._reading = True
+        self._waiting = [(self.dialect.begin_reading, {})]
         return True
 
     def end_reading(self) -> None:
         """Let go of that state, unless the last batch has done so."""
-        open_still, self._reading = self._reading, False
-        if open_still:
+        if self._reading:
             self.rollback()
-        elif self._held is not None:
-            wire, self._held = self._held, None
-            self._pool.give(wire)
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Be in no transaction, and give back the connection that it had."""
+        wire, self._held = self._held, None
+        self._inside = self._reading = False
+        if wire is not None:
+            self._pool.give(wire, lost=self._spoiled is wire)
+        self._spoiled = None
 
     def stamp(self) -> int:
         """Nobody knows without asking whether others have committed."""
@@ -306,27 +287,49 @@ class Session:
 
     # ---- connections
 
-    def _alone(self, run: Callable[[Wire], T]) -> T:
+    def _do(self, run: Callable[[Wire], T]) -> T:
+        """Do something on the connection that is held in a transaction, and outside of one on any."""
+        if self._held is not None:
+            return self._on(self._held, run)
         wire, found = self._first(run)
-        self._pool.give(wire)
+        if self._inside:
+            self._held = wire
+        else:
+            self._pool.give(wire)
         return found
 
     def _first(self, run: Callable[[Wire], T]) -> tuple[Wire, T]:
         """Do the first thing on a connection, and keep it; one that was lost while nobody looked is replaced."""
         for again in (True, False):
             wire = self._taken()
-            self._health.trips += 1
             try:
-                return wire, run(wire)
-            except Unavailable as error:
-                self._health.failed(error)
+                return wire, self._on(wire, run)
+            except Unavailable:
                 self._pool.give(wire, lost=True)
                 if not again:
                     raise
-            except BaseException:
-                self._pool.give(wire, lost=True)
+            except BaseException as error:
+                if self._inside and isinstance(error, EngramError):
+                    self._held = wire  # the transaction is open still, to be undone
+                else:
+                    self._pool.give(wire, lost=True)
                 raise
         raise AssertionError
+
+    def _on(self, wire: Wire, run: Callable[[Wire], T]) -> T:
+        """Do something on a connection, and remember when it is no good any more."""
+        self._health.trips += 1
+        try:
+            return run(wire)
+        except Unavailable as error:
+            self._spoiled = wire
+            self._health.failed(error)
+            raise
+        except EngramError:
+            raise
+        except BaseException:  # what it would have answered must not answer the next statement
+            self._spoiled = wire
+            raise
 
     def _taken(self) -> Wire:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engram_core.errors import Busy, DeadlineExceeded, EngramError, StoreCorrupt, StoreError
@@ -24,7 +24,7 @@ SQLITE = Dialect(
     table_tail=" WITHOUT ROWID",
     upsert="{insert} ON CONFLICT ({keys}) DO UPDATE SET {sets}",
     excluded="excluded.{name}",
-    begin="BEGIN IMMEDIATE",
+    begin=("BEGIN IMMEDIATE",),
     begin_reading="BEGIN",
 )
 CHECKED_BYTES = 64 << 20
@@ -206,8 +206,8 @@ class SqliteConnection:
         except sqlite3.Error as error:
             raise self.mapped(error) from error
 
-    def execute_many(self, sql: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Run one statement for many rows."""
+    def insert(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run an inserting statement for each of the rows."""
         try:
             self._db.executemany(sql, rows)
         except sqlite3.Error as error:
@@ -236,7 +236,7 @@ class SqliteConnection:
         until = time.monotonic() + self._busy_s
         while True:
             try:
-                self._db.execute(self.dialect.begin)
+                self._db.execute(self.dialect.begin[0])
                 return
             except sqlite3.Error as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:

@@ -101,6 +101,14 @@ def select(table: Table, dialect: Dialect, columns: tuple[str, ...], *, level: s
     return text + (f" LIMIT {dialect.parameter.format(name='limit')}" if limit else "") + lock
 
 
+@lru_cache(maxsize=64)
+def stay(table: Table, dialect: Dialect, column: str) -> str:
+    """Leave a column that may not be null as it is where it has a value, and fail where it has another."""
+    value = dialect.parameter.format(name=column)
+    return (f"UPDATE {table.name} SET {column}=CASE WHEN {column}={value} THEN {column} END "
+            f"WHERE {_scoped(table, dialect, 'owner')}")
+
+
 @lru_cache(maxsize=512)
 def update(table: Table, dialect: Dialect, columns: tuple[str, ...], *, level: str = "owner", where: str) -> str:
     """Set columns of the rows within a scope that meet the condition."""

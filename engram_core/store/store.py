@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +14,7 @@ from engram_core.failpoints import reach
 from engram_core.store.connection import Collision, Options
 from engram_core.store.migrations import VERSION, migrate, refuse_unfinished
 from engram_core.store.reads import Reads
-from engram_core.store.transaction import Transaction
+from engram_core.store.transaction import Owner, Transaction
 
 if TYPE_CHECKING:
     from engram_core.scope import Scope
@@ -22,6 +22,36 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.25
+_SHARED_S = 1.0
+_MOST_LEFT = 10_000
+
+
+class _Left:
+    """The revisions at which this process left owners: appends go on from there without asking, until that is wrong."""
+
+    def __init__(self) -> None:
+        self._revisions: dict[Owner, int] = {}
+        self._shared: dict[Owner, float] = {}  # until when
+
+    def at(self, revisions: Mapping[Owner, int]) -> None:
+        """Note where owners are after a commit."""
+        if len(self._revisions) > _MOST_LEFT:
+            self._revisions.clear()
+        self._revisions.update(revisions)
+
+    def are_shared(self, owners: Iterable[Owner]) -> None:
+        """Note that others write to some of these owners: they are asked for, for a while."""
+        now = time.monotonic()
+        self._shared = {owner: until for owner, until in self._shared.items() if until > now}
+        self._shared.update(dict.fromkeys(owners, now + _SHARED_S))
+
+    def known(self, events: Iterable[tuple[Scope, str]]) -> dict[Owner, int]:
+        """Return the revisions of all owners of the events, nothing when one of them may be at another."""
+        owners = {scope.owner for scope, _ in events}
+        now = time.monotonic()
+        if any(owner not in self._revisions or self._shared.get(owner, now) > now for owner in owners):
+            return {}
+        return {owner: self._revisions[owner] for owner in owners}
 
 
 class Store:
@@ -37,6 +67,7 @@ class Store:
                  password_file: str = "") -> None:
         self.durability = durability
         self._suspect = False  # a write failed in the database or below it: look before the next one
+        self._left = _Left()
         self._patience_s = busy_ms / 1000
         self.database = open_database(url, Options(durability, busy_ms, answer_ms, password_file))
         self.name, self.kind, self.far = self.database.name, self.database.kind, self.database.far
@@ -56,7 +87,7 @@ class Store:
         """Run operations in one transaction and commit it durably; an operation that raises is undone alone.
 
         ``appended`` names all events there will be when the operations do nothing but append events: a far database is
-        then asked for them once.
+        then asked for them once, or not at all where its owners were last written from here.
         Returns each one's result or error. Raises when the transaction itself fails: then nothing of it happened.
         Where a transaction can meet others, or lose its server, it is run again for a while. When it is not known
         whether it was committed, its trail in ``changes`` tells, and nothing happens twice.
@@ -94,6 +125,19 @@ class Store:
     def _group(self, operations: list[Callable[[Transaction], Any]], now_ms: int,
                appended: Sequence[tuple[Scope, str]],
                doubtful: list[tuple[Transaction, list[Any | EngramError]]]) -> list[Any | EngramError]:
+        known = self._left.known(appended) if not doubtful else {}
+        if known:
+            try:
+                return self._run(operations, now_ms, doubtful, lambda transaction: transaction.assume(appended, known))
+            except Unavailable:
+                raise
+            except EngramError:  # another wrote to an owner, or an event is there already: now with a look
+                self._left.are_shared(known)
+        return self._run(operations, now_ms, doubtful, lambda transaction: transaction.foresee(appended))
+
+    def _run(self, operations: list[Callable[[Transaction], Any]], now_ms: int,
+             doubtful: list[tuple[Transaction, list[Any | EngramError]]],
+             prepare: Callable[[Transaction], None]) -> list[Any | EngramError]:
         results: list[Any | EngramError] = []
         self._writer.begin()
         try:
@@ -102,8 +146,8 @@ class Store:
                 if transaction.has_happened(earlier):
                     self._writer.rollback()
                     return found
-            if appended and self.far:
-                transaction.foresee(appended)
+            if self.far:
+                prepare(transaction)
             for operation in operations:
                 try:
                     results.append(operation(transaction))
@@ -113,16 +157,17 @@ class Store:
                     results.append(error)
             transaction.finish()
             reach("commit.before")
+            try:
+                self._writer.commit()
+            except Unavailable:
+                doubtful.append((transaction, results))
+                raise
         except BaseException:
             self._writer.rollback()
             raise
-        try:
-            self._writer.commit()
-        except Unavailable:
-            doubtful.append((transaction, results))
-            raise
         if self.far:
             self.reads.wrote(transaction.revisions)
+            self._left.at(transaction.revisions)
         reach("commit.after")
         return results
 

@@ -67,21 +67,21 @@ class Transaction:
         # A name of its own for each level: on MySQL an inner savepoint takes the place of an outer one of its name.
         self._depth += 1
         name = f"operation{self._depth}"
-        self._connection.execute(f"SAVEPOINT {name}")
+        self._connection.defer(f"SAVEPOINT {name}", {})
         try:
             yield
         except BaseException as error:
             if isinstance(error, EngramError) and error.retryable:
                 raise  # the whole transaction is gone, and its savepoints with it
             self._connection.execute(f"ROLLBACK TO SAVEPOINT {name}")
-            self._connection.execute(f"RELEASE SAVEPOINT {name}")
+            self._connection.defer(f"RELEASE SAVEPOINT {name}", {})
             self._revisions = revisions
             del self._changes[changes:]
             self._foreseen.clear()  # some of it may just have been undone
             raise
         finally:
             self._depth -= 1
-        self._connection.execute(f"RELEASE SAVEPOINT {name}")
+        self._connection.defer(f"RELEASE SAVEPOINT {name}", {})
 
     def hold(self, owner: Owner) -> int:
         """Return the owner's revision, which from here on nobody else changes before the commit."""
@@ -102,6 +102,8 @@ class Transaction:
         runs: dict[Scope, dict[str, None]] = {}
         for scope, event_id in events:
             runs.setdefault(scope, {})[event_id] = None
+        if not runs:
+            return
         owners = sorted({scope.owner for scope in runs})
         lock = sql.select(OWNERS, self._dialect, ("revision",), lock=self._dialect.exclusive)
         asked: list[tuple[str, dict[str, Any]]] = [(lock, bound(owner)) for owner in owners]
@@ -119,6 +121,16 @@ class Transaction:
         for (scope, part), rows in zip(parts, found[len(owners):], strict=True):
             there = {row[0]: row[1:] for row in rows}
             self._foreseen.update({(scope, event_id): there.get(event_id) for event_id in part})
+
+    def assume(self, events: Iterable[tuple[Scope, str]], revisions: Mapping[Owner, int]) -> None:
+        """Take it that the owners are at these revisions and have none of these events, without asking.
+
+        Where that is not so the transaction fails: an owner is at another revision, or a row with that key is there.
+        """
+        for owner in sorted(revisions):
+            self._revisions[owner] = self._stored[owner] = revisions[owner]
+            self._connection.defer(sql.stay(OWNERS, self._dialect, "revision"), bound(owner, revision=revisions[owner]))
+        self._foreseen = dict.fromkeys(events)
 
     def event(self, scope: Scope, event_id: str) -> EventRow | None:
         """Return seq, body and time of an event of the run, None when there is none."""
@@ -159,7 +171,7 @@ class Transaction:
 
     def insert(self, table: Table, scope: Scope | Owner, values: Mapping[str, Any]) -> None:
         """Add one whole row."""
-        self._connection.defer(sql.insert(table, self._dialect), bound(scope, **values))
+        self._connection.insert(sql.insert(table, self._dialect), [bound(scope, **values)])
 
     def upsert(self, table: Table, scope: Scope | Owner, values: Mapping[str, Any]) -> None:
         """Add one whole row or replace the one with its key."""
@@ -275,4 +287,4 @@ class Transaction:
             if revision != self._stored.get(owner):
                 self._connection.defer(sql.upsert(OWNERS, self._dialect), bound(owner, revision=revision))
         if self._changes:
-            self._connection.execute_many(sql.insert(CHANGES, self._dialect), self._changes)
+            self._connection.insert(sql.insert(CHANGES, self._dialect), self._changes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,16 +36,18 @@ class Opened:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def run(self, operation: Callable[[Transaction], Any], *, now_ms: int = 1000) -> Any:
+    def run(self, operation: Callable[[Transaction], Any], *, now_ms: int = 1000,
+            appended: Sequence[tuple[Scope, str]] = ()) -> Any:
         """Run one operation in a transaction of its own and return its result or raise its error."""
-        result = self.store.group([operation], now_ms)[0]
+        result = self.store.group([operation], now_ms, appended)[0]
         if isinstance(result, Exception):
             raise result
         return result
 
     def event(self, payload: Any, event_id: str, scope: Scope = SCOPE, **fields: Any) -> tuple[int, bool]:
-        """Append an event."""
-        found: tuple[int, bool] = self.run(appending(payload, event_id, scope, **fields))
+        """Append an event, as a daemon does that knows what its writes are."""
+        operation = appending(payload, event_id, scope, **fields)
+        found: tuple[int, bool] = self.run(operation, appended=[(scope, event_id)])
         return found
 
     def fact(self, key: str, value: Any, scope: Scope = SCOPE, **fields: Any) -> dict[str, Any]:

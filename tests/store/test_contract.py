@@ -183,3 +183,56 @@ def test_two_stores_see_each_others_commits(pair: tuple[Opened, Opened]) -> None
     assert one.store.reads.revision(SCOPE.owner) == revision + 1
     with pytest.raises(EngramError):
         one.event("other", "e3")
+
+
+def test_events_of_one_group_are_appended_or_refused_each_for_itself(opened: Opened) -> None:
+    opened.event("old", "e1")
+    other = SCOPE._replace(user_id="bob")
+    opened.event("his", "e1", other)
+    asked = [("old", "e1", SCOPE), ("new", "e2", SCOPE), ("else", "e1", SCOPE), ("new", "e2", SCOPE),
+             ("x", "e2", SCOPE), ("his too", "e2", other), ("last", "e3", SCOPE._replace(run_id="r2"))]
+    results = opened.store.group([appending(*one) for one in asked], 5, [(scope, id_) for _, id_, scope in asked])
+    assert [one.kind if isinstance(one, EngramError) else one for one in results] == [
+        (1, True), (2, False), "conflict", (2, True), "conflict", (2, False), (3, False)]
+    assert [event["payload"] for event in opened.events(level="owner")] == ["old", "new", "last"]
+    assert [one.revision for one in opened.store.reads.changes(SCOPE.owner, 0)] == [1, 2, 3]
+    assert [one.revision for one in opened.store.reads.changes(other.owner, 0)] == [1, 2]
+
+
+def test_a_group_of_any_size_is_appended_whole(opened: Opened) -> None:
+    opened.event("first", "e0")
+    texts = [f"{number} " + "'\\%\u00fc\U0001f600;--" * 9 for number in range(300)]
+    for at, count in ((0, 1), (1, 9), (10, 47), (57, 243)):
+        part = [(text, f"e{number}") for number, text in enumerate(texts[at:at + count], start=at + 1)]
+        results = opened.store.group([appending(*one) for one in part], 5, [(SCOPE, id_) for _, id_ in part])
+        assert results == [(number + 2, False) for number in range(at, at + count)]
+    assert [event["payload"] for event in opened.events()] == ["first", *texts]
+
+
+def test_appends_to_an_owner_that_others_write_to(pair: tuple[Opened, Opened]) -> None:
+    one, other = pair
+    seqs = []
+    for number in range(12):
+        seqs.append(one.event(number, f"one{number}")[0])
+        if number % 3 == 0:
+            seqs.append(other.event(number, f"other{number}")[0])
+            assert other.event(number, f"one{number}") == (seqs[-2], True)
+        with pytest.raises(Conflict):
+            one.event("another", "one0")
+    assert seqs == list(range(1, 17))
+    assert [change.revision for change in one.store.reads.changes(SCOPE.owner, 0)] == seqs
+
+
+def test_appends_go_to_a_server_and_back_once(opened: Opened) -> None:
+    if not opened.store.far:
+        pytest.skip("a file is not far")
+    opened.event("first", "e0")
+    database: Any = opened.store.database
+    before = database.trips()
+    opened.store.group([appending(number, f"e{number}") for number in range(1, 9)], 5,
+                       [(SCOPE, f"e{number}") for number in range(1, 9)])
+    assert database.trips() == before + 1
+    opened.fact("k", 1)
+    before = database.trips()
+    opened.fact("k", 2)
+    assert database.trips() <= before + 5

@@ -165,6 +165,29 @@ def test_a_commit_whose_answer_is_lost_happens_once(server: PrivateServer, proxy
     opened.store.close()
 
 
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_appends_whose_answer_is_lost_happen_once(server: PrivateServer, proxy: Proxy, where: str) -> None:
+    opened = Opened(Store(database(server, proxy.port)))
+    opened.event("first", "e0")
+    cut: list[bytes] = []
+
+    def once(data: bytes) -> str:
+        if b"lost" in data and not cut:
+            cut.append(data)
+            return where
+        return ""
+
+    proxy.on_request = once
+    results = opened.store.group([appending("lost", "e1"), appending("and found", "e2"), appending("lost", "e1")], 7,
+                                 [(SCOPE, "e1"), (SCOPE, "e2"), (SCOPE, "e1")])
+    assert cut and b"COMMIT" in cut[0]  # all of it is on the way at once
+    assert results == [(2, False), (3, False), (2, True)]
+    assert opened.event("after", "e3") == (4, False)
+    assert [event["payload"] for event in opened.events()] == ["first", "lost", "and found", "after"]
+    assert [one.revision for one in opened.store.reads.changes(SCOPE.owner, 0)] == [1, 2, 3, 4]
+    opened.store.close()
+
+
 def test_a_backend_killed_in_mid_transaction(server: PrivateServer) -> None:
     url = database(server)
     opened = Opened(Store(url))

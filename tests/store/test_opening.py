@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from engram_core import dsn
 from engram_core.errors import AccessDenied, ConfigError, EngramError, StoreCorrupt, StoreError, Unavailable
 from engram_core.store.connection import Options
 from engram_core.store.migrations import VERSION
+from engram_core.store.server import LOCK_S
 from engram_core.store.store import Store, open_database
 from engram_core.store.tables import TABLES
 from tests.daemon_fixture import RUN_COMMAND, Home
@@ -129,6 +132,25 @@ def test_many_first_starts_at_once(made: Databases) -> None:
     opened = Opened(Store(url))
     opened.event("x", "e")
     opened.store.close()
+
+
+def test_a_first_start_waits_for_one_that_takes_long(made: Databases) -> None:
+    url = made.fresh()
+    for table in [table.name for table in TABLES]:
+        statement(url, f"DROP TABLE IF EXISTS {table}")
+    database = open_database(url, Options())
+    other = database.writer()
+    other.begin_schema()
+    opened: list[Opened] = []
+    waiting = threading.Thread(target=lambda: opened.append(Opened(Store(url, busy_ms=20000))))
+    waiting.start()
+    time.sleep(LOCK_S + 1)
+    assert not opened
+    other.rollback()
+    waiting.join(20)
+    opened[0].event("x", "e")
+    opened[0].store.close()
+    database.close()
 
 
 def test_the_driver_is_missing(home: Home) -> None:
