@@ -30,7 +30,7 @@ GOAL = 13.0
 def material(n: int, *, seed: int = 7) -> tuple[tuple[Any, ...], int]:
     """Return the arguments of a Fit over n items, and a budget for it."""
     chance = random.Random(seed)
-    sections = [(1 / SECTIONS, -1, n // 8 if at % 2 else -1, 4) for at in range(SECTIONS)]
+    sections = [(1 / SECTIONS, -1, n // 8 if at % 2 else -1, 4, -1) for at in range(SECTIONS)]
     start, forms, last = array("i", [0]), array("i"), array("i")
     for _ in range(n):
         cost = chance.randint(12, 200)

@@ -65,11 +65,15 @@ class Weights(Table):
 
 
 class Section(Table):
-    """How a purpose treats a section: ``share`` of the budget, most items, shortest form, place in the text formats."""
+    """How a purpose treats a section: ``share`` of the budget, most items, shortest form, place in the text formats.
+
+    An item takes more than ``item_tokens`` only of room that nothing else wants, if it has a form that takes less.
+    """
 
     share: Share = 0.0
     max_items: Count | None = None
     max_form: Literal["full", "short", "reference"] = "short"
+    item_tokens: Count | None = None
     order: Annotated[int, Field(ge=0, le=99)] = 50
     show: bool = True
 
@@ -105,7 +109,7 @@ class Policy(Table):
     include_insights_in_tool: bool = False
     allow_insights_in_responder: bool = False
     split_preferences: bool = False
-    cost_exponent: Annotated[float, Field(ge=0, le=2)] = 0.14
+    cost_exponent: Annotated[float, Field(ge=0, le=2)] = 0.4
     stable_share: Share = 0.3
     half_life_days: dict[KindKey, Annotated[float, Field(gt=0, le=100_000)]] = {
         "event": 30.0, "fact": 180.0, "episode": 60.0, "procedure": 365.0, "insight": 14.0}

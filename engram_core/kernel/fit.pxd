@@ -5,6 +5,7 @@ cdef struct Section:
     long long used
     long long guard        # shortest cost among the better items omitted so far, within one pass
     long long opening
+    long long modest       # no longer form is taken before every item had its turn
     long long places
     long long kept
     int tail               # where in by_section the section's last kept item stands, -1 without one
@@ -32,11 +33,12 @@ cdef class Fit:
     cdef int _group_by_section(self) except -1
     cdef void _reset(self, Section* one) noexcept
     cdef void _fill(self) noexcept
-    cdef void _restore(self) noexcept
+    cdef void _restore(self, bint modestly) noexcept
     cdef void _admit(self) noexcept
+    cdef void _spread(self) noexcept
     cdef void _clear_guards(self) noexcept
     cdef long long _room(self, Section* one, long long ceiling) noexcept
-    cdef int _longest(self, int i, long long room) noexcept
+    cdef int _longest(self, int i, long long room, long long modest) noexcept
     cdef void _keep(self, int i, int step) noexcept
     cdef void _swap(self, int i, int step, int last) noexcept
     cdef void _charge(self, Section* one, long long tokens) noexcept

@@ -14,6 +14,9 @@ rank order:
 3. admit: an item omitted for budget takes the longest form that fits into the same;
 4. restore once more.
 
+A section may say what a modest form costs at most. Longer ones are for the last phase then, so that an item takes more
+only of what no other wants; the shortest form counts as modest whatever it costs.
+
 Three rules complete these phases; without them a reader would see an item dropped beside a lesser one:
 
 - Guard. In a section, no item is kept at a cost that reaches the shortest cost of a better item omitted for
@@ -110,20 +113,23 @@ cdef class Fit:
             one = &self.section[at]
             name = f"sections[{at}]"
             try:
-                share, limit, places, opening = sections[at]
+                share, limit, places, opening, modest = sections[at]
                 one.share = share
             except (TypeError, ValueError) as exc:
                 raise ValueError(f"{name} is {sections[at]!r}; "
-                                 "it must be (share, limit, max_items, open_cost)") from exc
+                                 "it must be (share, limit, max_items, open_cost, modest)") from exc
             if not 0.0 <= one.share <= 1.0:  # refuses NaN, too
                 raise ValueError(f"{name} has the share {share!r}; it must be from 0 to 1")
             one.limit = _whole(limit, f"{name} limit", -1)
             one.places = _whole(places, f"{name} max_items", -1)
             one.opening = _whole(opening, f"{name} open_cost", 0)
+            one.modest = _whole(modest, f"{name} modest", -1)
             if one.limit < 0:
                 one.limit = FAR
             if one.places < 0:
                 one.places = FAR
+            if one.modest < 0:
+                one.modest = FAR
             one.tail = -1
         return 0
 
@@ -206,9 +212,7 @@ cdef class Fit:
             self.chosen[i] = GONE
         self.ran = True
         self._fill()
-        self._restore()
-        self._admit()
-        self._restore()
+        self._spread()
 
     def more(self, budget):
         """Raise the total to this many tokens and use what that leaves; no kept form gets shorter."""
@@ -217,9 +221,12 @@ cdef class Fit:
         if raised < self.budget:
             raise ValueError(f"budget is {raised}, below the {self.budget} of before; use run() for less")
         self.budget = raised
-        self._restore()
+        self._spread()
+
+    cdef void _spread(self) noexcept:
+        self._restore(modestly=True)
         self._admit()
-        self._restore()
+        self._restore(modestly=False)
 
     cdef void _reset(self, Section* one) noexcept:
         # 0.29 * 100 is 28.999..., which a person would read as a cap of 29
@@ -236,11 +243,11 @@ cdef class Fit:
             if one.kept >= one.places:
                 self.chosen[i] = OVER
                 continue
-            step = self._longest(i, self._room(one, one.cap))
+            step = self._longest(i, self._room(one, one.cap), one.modest)
             if step >= 0:
                 self._keep(i, step)
 
-    cdef void _restore(self) noexcept:
+    cdef void _restore(self, bint modestly) noexcept:
         cdef int i, kept, step
         cdef long long room
         cdef Section* one
@@ -252,7 +259,7 @@ cdef class Fit:
                 one.guard = min(one.guard, <long long>self.cost[self.first[i + 1] - 1])
             elif kept > self.first[i]:
                 room = min(one.limit - one.used, self.budget - self.total) + self.cost[kept]
-                step = self._longest(i, min(room, one.guard - 1))
+                step = self._longest(i, min(room, one.guard - 1), one.modest if modestly else FAR)
                 if 0 <= step < kept:
                     self.chosen[i] = step
                     self._charge(one, self.cost[step] - self.cost[kept])
@@ -274,7 +281,7 @@ cdef class Fit:
                     self.chosen[i] = OVER
                     continue
                 back = self.cost[self.chosen[last]]
-            step = self._longest(i, min(self._room(one, one.limit) + back, one.guard - 1))
+            step = self._longest(i, min(self._room(one, one.limit) + back, one.guard - 1), one.modest)
             if step < 0:
                 one.guard = min(one.guard, <long long>self.cost[self.first[i + 1] - 1])
             elif last < 0:
@@ -295,11 +302,11 @@ cdef class Fit:
         rest = min(rest, ceiling - one.used)
         return rest if one.kept else rest - one.opening
 
-    cdef int _longest(self, int i, long long room) noexcept:
-        """Return the first of the item's steps that fits, -1 when none does."""
-        cdef int step
-        for step in range(self.first[i], self.first[i + 1]):
-            if self.cost[step] <= room:
+    cdef int _longest(self, int i, long long room, long long modest) noexcept:
+        """Return the first of the item's steps that fits and is modest or the last, -1 when none is."""
+        cdef int step, last = self.first[i + 1] - 1
+        for step in range(self.first[i], last + 1):
+            if self.cost[step] <= room and (self.cost[step] <= modest or step == last):
                 return step
         return -1
 

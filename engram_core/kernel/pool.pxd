@@ -2,6 +2,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 cdef struct Cand:
     double score
+    double worth           # the score with the text's own instead of its squashed one, by which the budget is filled
     double rank
     double relevance
     double recency

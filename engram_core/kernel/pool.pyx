@@ -49,6 +49,10 @@ cdef double power(int cost, double exponent) noexcept:
     return powers[cost] if 0 <= cost < POWERS else pow(max(1, cost), exponent)
 
 
+cdef double rank_of(const Cand* one, double exponent, int dear) noexcept:
+    return one.worth / power(min(one.cost[0], dear), exponent) + (PINNED if one.pinned else 0.0)
+
+
 cdef int by_score(const void* left, const void* right) noexcept nogil:
     cdef Cand* a = <Cand*>left
     cdef Cand* b = <Cand*>right
@@ -143,11 +147,12 @@ cdef class Pool:
         self.n += 1
         return self.n - 1
 
-    def rank(self, int kind, tuple arrays, list selections, Py_ssize_t most, double exponent):
+    def rank(self, int kind, tuple arrays, list selections, Py_ssize_t most, double weight, double exponent, int dear):
         """Merge one kind's selections, one a layer or None, and keep the best ``most``.
 
-        ``arrays`` are where in the packet the kind's memories go, by their variant. Returns how many are candidates and
-        how many were left out.
+        ``arrays`` are where in the packet the kind's memories go, by their variant. ``weight`` is that of the relevance,
+        ``exponent`` that of the tokens a memory is divided by, as many as ``dear`` at most. Returns how many are
+        candidates and how many were left out.
         """
         cdef Py_ssize_t whole = 0, i, layer, first = self.n, kept
         cdef Selection selection
@@ -177,7 +182,8 @@ cdef class Pool:
                 one.layer, one.kind, one.section, one.kept = layer, kind, self.sections[one.array], -1
                 one.pinned, one.forms, one.fold, one.whole = entry.pinned, doc.forms, doc.fold, doc.whole
                 one.cost = doc.cost
-                one.rank = entry.score / power(doc.cost[0], exponent) + (PINNED if entry.pinned else 0.0)
+                one.worth = entry.score + weight * (entry.relevance / (1 - entry.relevance) - entry.relevance)
+                one.rank = rank_of(one, exponent, dear)
                 one += 1
         if len(selections) > 1:  # a single layer's are in order
             qsort(&self.items[first], whole, sizeof(Cand), by_score)
@@ -219,7 +225,7 @@ cdef class Pool:
         free(folds)
         self.ordered = -1
 
-    def join(self, Py_ssize_t lead, list others, double exponent):
+    def join(self, Py_ssize_t lead, list others, double exponent, int dear):
         """Let candidates stand and fall together: the lead has the tokens of all, in the order of ``others``' lines."""
         cdef Cand* first = self._item(lead)
         cdef Cand* one
@@ -231,8 +237,9 @@ cdef class Pool:
             first.cost[1] += one.cost[0]
             first.pinned |= one.pinned
             first.score = max(first.score, one.score)
+            first.worth = max(first.worth, one.worth)
         if first.doc >= 0:
-            first.rank = first.score / power(first.cost[0], exponent) + (PINNED if first.pinned else 0.0)
+            first.rank = rank_of(first, exponent, dear)
             first.forms = 1
         first.whole = 0
         for number in others:

@@ -87,7 +87,7 @@ class Plan(NamedTuple):
 
     limits: dict[str, int]
     shares: dict[str, float]
-    table: list[tuple[float, int, int, int]]
+    table: list[tuple[float, int, int, int, int]]
     rules: list[int]
 
 
@@ -129,7 +129,8 @@ def _plan(question: Question, counter: Counter, limits: dict[str, int]) -> Plan:
         rule = question.purpose.sections.get(name)
         plan.shares[name] = rule.share if rule else 0.0
         most = -1 if rule is None or rule.max_items is None else rule.max_items
-        plan.table.append((plan.shares[name], limits.get(name, -1), most, counter.heading(name)))
+        modest = -1 if rule is None or rule.item_tokens is None else rule.item_tokens
+        plan.table.append((plan.shares[name], limits.get(name, -1), most, counter.heading(name), modest))
         plan.rules.append(_RULES[rule.max_form] if rule else 1)
     return plan
 

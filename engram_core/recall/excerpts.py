@@ -17,6 +17,7 @@ from threading import Lock
 from engram_core.recall.sentences import CJK, UNSPACED, pieces
 
 MARK = "…"
+MOST_TOKENS = 200  # what a text that can be cut is taken to cost at most when a budget is filled
 QUOTE_TOKENS = 64  # a quote below this says too little to stand for its turn
 _REMEMBERED_CHARS = 1 << 20
 

@@ -12,6 +12,7 @@ from engram_core.kernel.pool import PINNED_RANK, Pool
 from engram_core.layout import INSIGHT_ARRAYS
 from engram_core.recall import timex
 from engram_core.recall.candidates import ARRAY, KIND, REASON, SECTION, SECTION_OF_ARRAY
+from engram_core.recall.excerpts import MOST_TOKENS
 from engram_core.recall.index import KINDS, STATUSES, OwnerIndex
 from engram_core.recall.signals import LAYER_VALUES, effective, half_life_ms
 from engram_core.recall.state import Part, state_parts
@@ -28,6 +29,7 @@ SECTION_OF_KIND = {"event": "key_quotes", "fact": "facts", "episode": "episodes"
                    "insight": "insights"}
 """The section each ranked kind goes to."""
 CAPS = {"fact": "max_facts", "procedure": "max_procedures", "episode": "max_episodes", "insight": "max_insights"}
+_UNCUT = 1 << 30  # tokens; of these kinds a packet shows all or nothing
 _STATE_RANK = 10 * PINNED_RANK
 _FILTER = {("insight", "task_type"): "not_validated", ("insight", "validity"): "expired"}
 Taken = dict[tuple[str, str, int], tuple[str, int]]
@@ -212,7 +214,8 @@ def _rank(found: Gathered, ranking: Ranking) -> None:
     if kind == "event" and len(found.layers[0][1].calls):
         selections[0] = _whole_units(found, ranking, selections[0], counts)
     kept, left = found.pool.rank(ranking.number, ranking.arrays, selections, policy.max_total_candidates,
-                                 policy.cost_exponent)
+                                 ranking.weights[0], policy.cost_exponent,
+                                 MOST_TOKENS if kind == "event" else _UNCUT)
     counts["candidates"] += kept
     counts["not_ranked"] += left
 
@@ -323,7 +326,8 @@ def _join_units(found: Gathered, first: int) -> None:
 def join(found: Gathered, lead: int, unit: list[int]) -> None:
     """Make candidates one unit, led by one of them; ``unit`` is in the order of their lines."""
     found.units[lead] = unit
-    found.pool.join(lead, [number for number in unit if number != lead], found.question.policy.cost_exponent)
+    others = [number for number in unit if number != lead]
+    found.pool.join(lead, others, found.question.policy.cost_exponent, MOST_TOKENS)
 
 
 def _apply_tags(found: Gathered, first: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from engram_core import tokens
 from engram_core.recall import timex
-from engram_core.recall.excerpts import quote_sentences
+from engram_core.recall.excerpts import MOST_TOKENS, quote_sentences
 from engram_core.recall.index import KINDS, text_of
 from engram_core.recall.lines import LINE_COLUMN
 from engram_core.values import day_of
@@ -26,12 +26,8 @@ if TYPE_CHECKING:
     from engram_core.scope import Scope
     from engram_core.store.reads import Reads
 
-HIT_TOKENS = 200
-"""A hit found within a budget costs at most this: a longer text is cut to the sentences that matter."""
 MOST = 2000
 """Of each kind and layer at most this many of the best are weighed against a budget."""
-EXPONENT = 0.4
-"""A budget is filled in the order of score / cost^EXPONENT; a packet, whose scores lie in [0, 1], takes about half."""
 _DEFAULT_LIMIT = 20
 _ENVELOPE = 28
 """About what a stored line spends on id, role and time, to guess a text's tokens before it is read."""
@@ -53,7 +49,7 @@ class Hit:
         self.worth = scores.score(doc)
         self.seq: int = index.table.about(doc)[1]
         self.stored: int = index.table.costs(doc)[0][0]
-        self.cost = min(HIT_TOKENS, max(1, self.stored - _ENVELOPE))
+        self.cost = min(MOST_TOKENS, max(1, self.stored - _ENVELOPE))
         self.value: dict[str, Any] = {}
         self.text = ""
 
@@ -63,10 +59,10 @@ class Hit:
 
     def cut(self) -> None:
         """Leave of a long text the sentences that matter; one that cannot be cut costs what it has."""
-        room = HIT_TOKENS - coarse(self._head())
+        room = MOST_TOKENS - coarse(self._head())
         self.text = quote_sentences(self.text, self.scores.matched(self.doc), room,
                                     lambda part: max(self._count(part), coarse(part)))
-        self.cost = max(HIT_TOKENS, self.count())
+        self.cost = max(MOST_TOKENS, self.count())
 
     def _head(self) -> str:
         """Return what a reader sees before the text."""
@@ -105,7 +101,7 @@ def search(scope: Scope, query: str, *, kinds: list[str], limit: int | None, max
         for hit in found:
             hit.cost = hit.stored
     else:
-        found = _within(found, max_tokens, reads)
+        found = _within(found, max_tokens, policy.cost_exponent, reads)
         found.sort(key=Hit.best)
         del found[limit or len(found):]
     return [hit.shown() for hit in found if hit.value]
@@ -130,10 +126,10 @@ def _find(scope: Scope, query: str, kinds: list[str], most: int, policy: Policy,
     return found
 
 
-def _within(found: list[Hit], budget: int, reads: Reads) -> list[Hit]:
+def _within(found: list[Hit], budget: int, exponent: float, reads: Reads) -> list[Hit]:
     """Fill the budget in the order of score over cost, which is guessed first so that few lines are read."""
     def order(hit: Hit) -> tuple[float, str]:
-        return -hit.worth / hit.cost**EXPONENT, hit.id
+        return -hit.worth / hit.cost**exponent, hit.id
 
     found.sort(key=order)
     likely: list[Hit] = []
@@ -145,11 +141,11 @@ def _within(found: list[Hit], budget: int, reads: Reads) -> list[Hit]:
         guessed += hit.cost
     _read(likely, reads)
     for hit in likely:
-        hit.cost = HIT_TOKENS if hit.stored > 2 * HIT_TOKENS else min(HIT_TOKENS, hit.count())
+        hit.cost = MOST_TOKENS if hit.stored > 2 * MOST_TOKENS else min(MOST_TOKENS, hit.count())
     likely.sort(key=order)
     chosen = []
     for hit in likely:
-        if hit.cost == HIT_TOKENS and hit.cost <= budget:
+        if hit.cost == MOST_TOKENS and hit.cost <= budget:
             hit.cut()
         if hit.value and hit.cost <= budget:
             budget -= hit.cost

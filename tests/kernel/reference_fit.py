@@ -21,6 +21,7 @@ class Section:
     limit: int | None
     max_items: int | None
     open_cost: int
+    modest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,24 +100,26 @@ class ReferenceFit:
             self.fate[i] = PLACES
             return
         caps: list[int | None] = [self.cap(s) for s in range(len(self.sections))]
-        for form in range(len(self.items[i].costs)):
-            if self.would_hold({i: form}, caps):
+        for form, cost in enumerate(self.items[i].costs):
+            if self._is_modest(i, cost) and self.would_hold({i: form}, caps):
                 self.fate[i] = form
                 return
 
     def _spread(self) -> None:
         limits = [section.limit for section in self.sections]
         for i in range(len(self.items)):
-            self._restore(i, limits)
+            self._restore(i, limits, modestly=True)
         for i in range(len(self.items)):
             self._admit(i, limits)
         for i in range(len(self.items)):
-            self._restore(i, limits)
+            self._restore(i, limits, modestly=False)
 
-    def _restore(self, i: int, limits: list[int | None]) -> None:
+    def _restore(self, i: int, limits: list[int | None], *, modestly: bool) -> None:
         now = self.fate[i]
         for form in range(now) if isinstance(now, int) else ():
             cost = self.items[i].costs[form]
+            if modestly and not self._is_modest(i, cost):
+                continue
             if cost > self.cost(i) and self._respects(i, cost) and self.would_hold({i: form}, limits):
                 self.fate[i] = form
                 return
@@ -132,7 +135,8 @@ class ReferenceFit:
                 return
             leaves = {last: PLACES}
         for form, cost in enumerate(self.items[i].costs):
-            if self._respects(i, cost) and self.would_hold({i: form, **leaves}, limits):
+            if (self._is_modest(i, cost) and self._respects(i, cost)
+                    and self.would_hold({i: form, **leaves}, limits)):
                 self.fate[i] = form
                 for other, fate in leaves.items():
                     self.fate[other] = fate
@@ -141,6 +145,10 @@ class ReferenceFit:
     def _full(self, section: int) -> bool:
         most = self.sections[section].max_items
         return most is not None and len(self.kept_in(section)) >= most
+
+    def _is_modest(self, i: int, cost: int) -> bool:
+        most = self.sections[self.items[i].section].modest
+        return most is None or cost <= most or cost == self.items[i].shortest
 
     def _respects(self, i: int, cost: int) -> bool:
         """Say whether no better item of the section, omitted for budget, could do with this cost."""

@@ -17,7 +17,8 @@ from tests.kernel.reference_fit import BUDGET, Item, ReferenceFit, Section
 COSTS = st.one_of(st.integers(0, 12), st.integers(1, 60))
 LIMITS = st.one_of(st.none(), st.integers(0, 120))
 PLACES = st.one_of(st.none(), st.integers(0, 6))
-SECTIONS = st.builds(Section, st.floats(0, 1), LIMITS, PLACES, st.integers(0, 9))
+MODEST = st.one_of(st.none(), st.integers(0, 60))
+SECTIONS = st.builds(Section, st.floats(0, 1), LIMITS, PLACES, st.integers(0, 9), MODEST)
 
 
 def unlimited(number: int | None) -> int:
@@ -39,7 +40,8 @@ class Case:
             forms.extend([*item.costs, *extra])
             start.append(len(forms))
         return fit.Fit(
-            [(s.share, unlimited(s.limit), unlimited(s.max_items), s.open_cost) for s in self.sections],
+            [(s.share, unlimited(s.limit), unlimited(s.max_items), s.open_cost, unlimited(s.modest))
+             for s in self.sections],
             array("i", [item.section for item in self.items]),
             array("i", start),
             forms,
@@ -209,6 +211,13 @@ def test_an_ample_budget_keeps_everything_in_full() -> None:
     assert found.used == 2011
 
 
+def test_more_than_a_modest_form_is_taken_only_of_what_nothing_else_wants() -> None:
+    sections = [Section(1.0, None, None, 0, 15)]
+    items = [Item(0, (60, 30, 10)), Item(0, (40, 12)), Item(0, (14,))]
+    assert [list(fitted(Case(sections, items, [[]] * 3, 0), [budget]).outcomes()) for budget in (36, 56, 113, 114)] == [
+        [2, 1, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]]
+
+
 def test_a_better_item_takes_the_place_of_the_last_one() -> None:
     """The first item is too large for the section's share, yet fits into the whole budget."""
     sections = [Section(0.2, None, 1, 0), Section(0.2, None, None, 0)]
@@ -249,7 +258,7 @@ def test_budgets_are_filled_where_there_is_enough_to_fill_them() -> None:
     assert max(fills) <= 1.0
 
 
-OK = {"sections": [(0.5, -1, -1, 0)], "section": array("i", [0, 0]), "form_start": array("i", [0, 2, 3]),
+OK = {"sections": [(0.5, -1, -1, 0, -1)], "section": array("i", [0, 0]), "form_start": array("i", [0, 2, 3]),
       "forms": array("i", [9, 4, 7]), "last_form": array("i", [1, 0])}
 
 
@@ -257,12 +266,13 @@ OK = {"sections": [(0.5, -1, -1, 0)], "section": array("i", [0, 0]), "form_start
     ("change", "names"),
     [
         ({"sections": [(0.5, -1, -1)]}, r"sections\[0\]"),
-        ({"sections": [(1.5, -1, -1, 0)]}, r"share 1.5"),
-        ({"sections": [(float("nan"), -1, -1, 0)]}, r"share nan"),
-        ({"sections": [(0.5, -2, -1, 0)]}, r"sections\[0\] limit is -2"),
-        ({"sections": [(0.5, 1.0, -1, 0)]}, r"limit is 1.0"),
-        ({"sections": [(0.5, -1, 1 << 70, 0)]}, r"max_items"),
-        ({"sections": [(0.5, -1, -1, -1)]}, r"open_cost is -1"),
+        ({"sections": [(1.5, -1, -1, 0, -1)]}, r"share 1.5"),
+        ({"sections": [(float("nan"), -1, -1, 0, -1)]}, r"share nan"),
+        ({"sections": [(0.5, -2, -1, 0, -1)]}, r"sections\[0\] limit is -2"),
+        ({"sections": [(0.5, 1.0, -1, 0, -1)]}, r"limit is 1.0"),
+        ({"sections": [(0.5, -1, 1 << 70, 0, -1)]}, r"max_items"),
+        ({"sections": [(0.5, -1, -1, -1, -1)]}, r"open_cost is -1"),
+        ({"sections": [(0.5, -1, -1, 0, -2)]}, r"modest is -2"),
         ({"sections": []}, r"section\[0\] is 0"),
         ({"section": array("i", [0, 1])}, r"section\[1\] is 1"),
         ({"section": array("i", [-1, 0])}, r"section\[0\] is -1"),

@@ -319,3 +319,20 @@ def test_long_quotes_are_cut_until_nothing_more_fits(form: str, most: int) -> No
     left = most - report["used_tokens"]
     assert all(row_shortest(row, {}) > left for row in omitted if len(row["tokens"]) > 1)
     assert all(len(row["tokens"]) > 1 for row in omitted) or left < CUT_TOKENS
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_one_long_turn_does_not_take_the_room_of_several(form: str) -> None:
+    """It is quoted in part beside others, and whole where nothing else wants the room."""
+    def quoted(others: int, most: int) -> tuple[str, int]:
+        world = World()
+        world.say(f"{LONG * 4} Ana bought a lamp in Lisbon, a green lamp. {LONG * 4}", event_id="long")
+        for number in range(others):
+            world.say(f"{number}. {LONG} Ana asked Bert {number} about Lisbon.", event_id=f"e{number}")
+        _, _, account = world.both({"query": "Ana lamp Lisbon", "budget": {"max_tokens": most}}, format=form)
+        kept = [row for row in account["candidates"] if row["outcome"] != "omitted"]
+        return next(row["outcome"] for row in kept if row["id"] == "long"), len(kept)
+
+    assert quoted(0, 1500) == ("kept", 1)
+    outcome, count = quoted(60, 1500)
+    assert outcome == "degraded:sentences" and count > 12
