@@ -12,7 +12,7 @@ UNLIMITED: Final[int]
 class Fit:
     def __init__(
         self,
-        sections: Sequence[tuple[float, int, int, int]],
+        sections: Sequence[tuple[float, int, int, int, int]],
         section: array[int],
         form_start: array[int],
         forms: array[int],
