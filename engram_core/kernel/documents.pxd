@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from engram_core.kernel.analysis cimport Tokens
 from engram_core.kernel.lexicon cimport Lexicon
@@ -17,10 +17,17 @@ cdef enum Flag:
 cdef enum:
     EXTRA = 0x80000000  # set in a document's list for a word that only adds to another
     NO_DAY = -1000000
+    FAR = -128  # a turn that shares with one too far away for a byte
 
 cdef struct Link:  # neighbours of a turn within its session, -1 for none
     int32_t before
     int32_t after
+
+cdef struct Beside:  # how many numbers away the turns are that a turn shares with, 0 for none; or FAR, once
+    int8_t before
+    int8_t second_before
+    int8_t after
+    int8_t second_after
 
 cdef struct Around:  # the turns a turn shares with: as far as speakers take turns, -1 for none
     int32_t before
@@ -67,11 +74,11 @@ cdef class Documents:
 
     cdef uint16_t* flags
     cdef Link* links
-    cdef Around* around
+    cdef Beside* beside
     cdef int32_t* session
     cdef int32_t* speaker
     cdef int32_t* day
-    cdef int32_t* cost
+    cdef uint16_t* cost  # in tokens; 65535 stands for more as well
     cdef Lengths* lengths
     cdef Listing* listings
     cdef Py_ssize_t[9] capacity
@@ -107,4 +114,6 @@ cdef class Documents:
     cdef int _leave_dialogue(self, Py_ssize_t doc) except -1
     cdef int _talk(self, Py_ssize_t doc) except -1
     cdef void _surround(self, int32_t doc) noexcept
+    cdef Around around(self, Py_ssize_t doc) noexcept
+    cdef void set_cost(self, Py_ssize_t doc, int32_t cost) noexcept
     cdef Py_ssize_t first_interval(self, Py_ssize_t doc) noexcept

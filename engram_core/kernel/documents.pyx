@@ -23,7 +23,12 @@ cdef enum:
     DAY_MS = 86400000
     EPOCH = 719163  # the ordinal of 1970-01-01
     PURGE = 1024  # removed documents before their postings are dropped
+    MOST_COST = 65535
     MOST_KEPT = 1 << 16  # tokens; the room a larger text took is given back
+
+
+cdef inline int8_t away(int32_t doc, int32_t other) noexcept nogil:
+    return <int8_t>(other - doc) if other >= 0 else 0
 
 
 cdef class Documents:
@@ -44,7 +49,7 @@ cdef class Documents:
             free(self.listings[i].words)
         free(self.flags)
         free(self.links)
-        free(self.around)
+        free(self.beside)
         free(self.session)
         free(self.speaker)
         free(self.day)
@@ -66,10 +71,10 @@ cdef class Documents:
         self._room()
         self.flags[doc] = DIALOGUE if dialogue else 0
         self.links[doc].before = self.links[doc].after = -1
-        self.around[doc] = Around(-1, -1, -1, -1)
+        self.beside[doc] = Beside(0, 0, 0, 0)
         self.session[doc] = self.speaker[doc] = -1
         self.day[doc] = <int32_t>(day + EPOCH) if ts_ms and -10**8 < day < 10**8 else NO_DAY
-        self.cost[doc] = cost
+        self.set_cost(doc, cost)
         for first, last in spans:
             reserve(<void**>&self.intervals, &self.interval_capacity, self.interval_count + 1, sizeof(Interval))
             self.intervals[self.interval_count] = Interval(<uint32_t>doc, first, last)
@@ -94,10 +99,10 @@ cdef class Documents:
         reserve(<void**>&self.session, &self.capacity[2], n, sizeof(int32_t))
         reserve(<void**>&self.speaker, &self.capacity[3], n, sizeof(int32_t))
         reserve(<void**>&self.day, &self.capacity[4], n, sizeof(int32_t))
-        reserve(<void**>&self.cost, &self.capacity[5], n, sizeof(int32_t))
+        reserve(<void**>&self.cost, &self.capacity[5], n, sizeof(uint16_t))
         reserve(<void**>&self.lengths, &self.capacity[6], n, sizeof(Lengths))
         reserve(<void**>&self.listings, &self.capacity[7], n, sizeof(Listing))
-        reserve(<void**>&self.around, &self.capacity[8], n, sizeof(Around))
+        reserve(<void**>&self.beside, &self.capacity[8], n, sizeof(Beside))
         return 0
 
     cdef int _words(self, str text, str caption, Py_ssize_t doc) except -1:
@@ -251,24 +256,38 @@ cdef class Documents:
     cdef void _surround(self, int32_t doc) noexcept:
         """Tell a turn and the two on either side of it whom they share with now."""
         cdef const Link* links = self.links
-        cdef Around* around
-        cdef int32_t other
+        cdef Around around
         cdef int i
         for i in range(2):
             if links[doc].before >= 0:
                 doc = links[doc].before
         for i in range(5):
-            around = &self.around[doc]
-            around.before = links[doc].before if self.flags[doc] & TALK else -1
-            other = around.before
-            around.second_before = links[other].before if other >= 0 and self.flags[other] & TALK else -1
-            other = links[doc].after
-            around.after = other if other >= 0 and self.flags[other] & TALK else -1
-            other = links[other].after if around.after >= 0 else -1
-            around.second_after = other if other >= 0 and self.flags[other] & TALK else -1
+            around = self.around(doc)
+            if max(doc, around.after, around.second_after) - doc > 127 or (
+                    around.before >= 0 and doc - around.before > 127) or (
+                    around.second_before >= 0 and doc - around.second_before > 127):
+                self.beside[doc] = Beside(FAR, 0, 0, 0)
+            else:
+                self.beside[doc] = Beside(
+                    away(doc, around.before), away(doc, around.second_before),
+                    away(doc, around.after), away(doc, around.second_after))
             doc = links[doc].after
             if doc < 0:
                 return
+
+    cdef Around around(self, Py_ssize_t doc) noexcept:
+        """Return the turns a turn shares with; the document may be none of a dialogue."""
+        cdef const Link* links = self.links
+        cdef Around around
+        cdef int32_t other
+        around.before = links[doc].before if self.flags[doc] & TALK else -1
+        other = around.before
+        around.second_before = links[other].before if other >= 0 and self.flags[other] & TALK else -1
+        other = links[doc].after
+        around.after = other if other >= 0 and self.flags[other] & TALK else -1
+        other = links[other].after if around.after >= 0 else -1
+        around.second_after = other if other >= 0 and self.flags[other] & TALK else -1
+        return around
 
     cdef int remove(self, Py_ssize_t doc) except -1:
         cdef Lexicon lexicon = self.lexicon
@@ -331,6 +350,9 @@ cdef class Documents:
         self.speaker[doc] = -1
         return 0
 
+    cdef void set_cost(self, Py_ssize_t doc, int32_t cost) noexcept:
+        self.cost[doc] = <uint16_t>min(max(cost, 0), MOST_COST)
+
     cdef Py_ssize_t first_interval(self, Py_ssize_t doc) noexcept:
         """Return where the document's intervals begin, or would."""
         cdef Py_ssize_t low = 0, high = self.interval_count, middle
@@ -346,7 +368,7 @@ cdef class Documents:
         return (
             self.lexicon.nbytes() + self.listing_bytes
             + self.capacity[0] * 2 + self.capacity[1] * sizeof(Link) + self.capacity[2] * 4 + self.capacity[3] * 4
-            + self.capacity[4] * 4 + self.capacity[5] * 4 + self.capacity[6] * sizeof(Lengths)
-            + self.capacity[7] * sizeof(Listing) + self.capacity[8] * sizeof(Around) + self.session_capacity * sizeof(Session)
+            + self.capacity[4] * 4 + self.capacity[5] * 2 + self.capacity[6] * sizeof(Lengths)
+            + self.capacity[7] * sizeof(Listing) + self.capacity[8] * sizeof(Beside) + self.session_capacity * sizeof(Session)
             + self.interval_capacity * sizeof(Interval) + self.buffer_capacity * 4
         )

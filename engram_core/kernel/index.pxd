@@ -36,7 +36,6 @@ cdef class Scores:
     cdef readonly int64_t postings  # that were read
     cdef Sheet sheet
     cdef float* base  # by document, what its cell comes to with the assistant factor and the speaker
-    cdef float* context  # and with the neighbours
     cdef void* block  # that holds them
     cdef size_t block_size
     cdef float* sessions
@@ -57,11 +56,8 @@ cdef class Scores:
 
     cdef int _room(self) except -1
     cdef int _combine(self) except -1
-    cdef void _everywhere(self) noexcept
-    cdef void _where_found(self) noexcept
-    cdef void _spread(self) noexcept
+    cdef void _add_up(self) noexcept
     cdef float _finished(self, Py_ssize_t doc, double score, uint64_t mask, uint16_t found) noexcept
-    cdef const Cell* _cell(self, Py_ssize_t doc) noexcept
     cdef void _mentions(self) noexcept
     cdef void _weigh_terms(self) noexcept
     cdef bint _wanted(self, Py_ssize_t doc, int cue) noexcept

@@ -16,23 +16,20 @@ index is used by one thread at a time; Scores stay valid until the index changes
 """
 
 from cpython.buffer cimport PyBUF_WRITABLE
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 from engram_core.kernel.documents cimport (
-    ALIVE, ASSISTANT, DIALOGUE, EXTRA, HAS_NUMBER, HAS_TIME, INSTRUCTION, NO_DAY, QUESTION, Around, Listing,
+    ALIVE, ASSISTANT, EXTRA, FAR, HAS_NUMBER, HAS_TIME, INSTRUCTION, NO_DAY, QUESTION, Around, Beside, Listing,
 )
 from engram_core.kernel.growable cimport NONE
-from engram_core.kernel.matching cimport BESIDE, FEEDBACK, GRAMS, HELD, PAIRS, RELATED, WORDS, Cell, Sheet, held, marked
+from engram_core.kernel.matching cimport FEEDBACK, GRAMS, PAIRS, RELATED, WORDS, Cell, Sheet, cell_of
 from engram_core.kernel.recipe cimport read_recipe
 
 from engram_core.kernel.recipe import RECIPE
 
 __all__ = ["RECIPE", "Scores", "TextIndex"]
-
-cdef Cell nothing
-memset(&nothing, 0, sizeof(Cell))
 
 
 cdef class TextIndex:
@@ -61,7 +58,7 @@ cdef class TextIndex:
         """Tell what a document costs in tokens, by which long turns are known."""
         if doc < 0 or doc >= self.documents.n or not self.documents.flags[doc] & ALIVE:
             raise ValueError(f"doc is {doc}; it must be the number of a live document")
-        self.documents.cost[doc] = cost
+        self.documents.set_cost(doc, cost)
 
     def query(self, str text not None, *, weights=None, intervals=(), keywords=(), meaning=None) -> Scores:
         """Score every document for a question.
@@ -166,12 +163,14 @@ cdef class Scores:
         cdef const Recipe* recipe = &self.recipe
         cdef const Cell* cell
         cdef Weights weights = weights_of(self)
+        cdef float context
         if not self._known(doc):
             return parts
         flags = self.documents.flags[doc]
         if self.chat and flags & ASSISTANT:
             factor = self.asked
-        cell = self._cell(doc)
+        cell = cell_of(&self.sheet, doc)
+        context = self.base[doc] + far(self.documents, doc, self.base, &weights)
         parts["bm25"] = factor * cell.sums[WORDS]
         parts["related"] = factor * cell.sums[RELATED]
         parts["grams"] = factor * self.scales.grams * cell.sums[GRAMS]
@@ -179,8 +178,8 @@ cdef class Scores:
         parts["feedback"] = factor * recipe.feedback * cell.sums[FEEDBACK]
         if 0 <= self.question.speaker == self.documents.speaker[doc]:
             parts["speaker"] = self.base[doc] - sum(parts.values())
-        parts["neighbours"] = <double>self.context[doc] - self.base[doc]
-        parts["session"] = session_part(self.context[doc], self.sessions[self.documents.session[doc]], &weights)
+        parts["neighbours"] = <double>context - self.base[doc]
+        parts["session"] = session_part(context, self.sessions[self.documents.session[doc]], &weights)
         parts["time"] = recipe.time * self._time(doc)
         parts["mentions"] = recipe.mentions if self._mentioned(doc) else 0.0
         parts["when"] = recipe.when if self._wanted(doc, HAS_TIME) else 0.0
@@ -206,7 +205,7 @@ cdef class Scores:
             return []
         mask = mask_around(self, doc)
         found = [self.question.typed[t] for t in range(self.question.term_count) if mask >> t & 1]
-        if self._cell(doc).sums[RELATED]:
+        if cell_of(&self.sheet, doc).sums[RELATED]:
             listing = &self.documents.listings[doc]
             held_stems = {self.documents.lexicon.words[listing.words[i] & ~EXTRA].stem for i in range(listing.n)}
             found += {self.documents.lexicon.stem_text(self.question.related[t].stem): None
@@ -243,12 +242,11 @@ cdef class Scores:
 
     cdef int _room(self) except -1:
         """Take memory for the sheet, that of the scores before if it is large enough."""
-        cdef size_t column, marks
+        cdef size_t column
         self.n = self.documents.n
         self.stems = []
-        column = (self.n + 3) // 2 * 8  # each has a place before the first, for a turn there is not
-        marks = (self.n + 23) // 8 * 8
-        self.block_size = (self.n + 1) * sizeof(Cell) + 3 * column + marks + (
+        column = (self.n + 3) // 2 * 8
+        self.block_size = (self.n + 1) * sizeof(Cell) + 3 * column + (
             self.documents.session_count + 1) * sizeof(float)
         if self.index.spare_size >= self.block_size:
             self.block, self.index.spare = self.index.spare, NULL
@@ -258,111 +256,67 @@ cdef class Scores:
             self.block = malloc(self.block_size)
         if self.block == NULL:
             raise MemoryError()
-        self.sheet.cells = <Cell*>self.block + 1
-        memset(self.sheet.cells - 1, 0, sizeof(Cell))
-        self.data = <float*>(self.sheet.cells + self.n)
+        self.data = <float*>self.block
         self.base = <float*>(<char*>self.data + column)
-        self.context = <float*>(<char*>self.base + column)
-        self.sheet.marks = <uint8_t*>self.context + column
-        memset(self.base, 0, 2 * column + marks)  # both columns and the marks behind them
-        self.base, self.context, self.sheet.marks = self.base + 1, self.context + 1, self.sheet.marks + 8
-        self.sessions = <float*>(self.sheet.marks + marks - 8) + 1
+        self.sheet.slots = <uint32_t*>(<char*>self.base + column) + 1  # before the first stands that of no turn
+        memset(self.base, 0, 2 * column)  # both, for the slots begin where it ends
+        self.sheet.cells = <Cell*>(<char*>self.base + 2 * column)
+        self.sheet.used = 0
+        memset(self.sheet.cells, 0, sizeof(Cell))
+        self.sessions = <float*>(self.sheet.cells + self.n + 1) + 1
         (self.sessions - 1)[0] = 0  # what is no turn belongs to session -1
         return 0
 
     cdef int _combine(self) except -1:
-        cdef Documents documents = self.documents
-        cdef Py_ssize_t doc, reached = 0
         cdef int t
         self.asked = self.recipe.assistant_asked if self.question.asks_assistant else self.recipe.assistant
-        self.chat = documents.named_turns == 0
+        self.chat = self.documents.named_turns == 0
         self.empty = (self.question.gram_count == 0 or self.scales.grams == 0) and self.likeness == NULL
         for t in range(self.question.term_count):
             if self.question.terms[t].stem != NONE:
                 self.empty = False
         self._weigh_terms()
-        # Where many were reached, one pass over all costs less than finding who stands beside them.
-        for doc in range(self.n):
-            reached += self.sheet.marks[doc] != 0
-        if 8 * reached > self.n:
-            self._everywhere()
-        else:
-            self._where_found()
+        self._add_up()
         if self.span_count:
             self._mentions()
         return 0
 
-    cdef void _everywhere(self) noexcept:
-        """Score every document as one that may have been reached."""
+    cdef void _add_up(self) noexcept:
+        """Sum up what every document has. One pass over columns of a few bytes; cells are few, and read where held."""
         cdef Documents documents = self.documents
         cdef const uint16_t* flags = documents.flags
-        cdef const Around* around = documents.around
+        cdef const Beside* beside = documents.beside
         cdef const int32_t* session = documents.session
         cdef const float* sessions = self.sessions
+        cdef const uint32_t* slots = self.sheet.slots
+        cdef const Cell* cells = self.sheet.cells
         cdef float* base = self.base
-        cdef float* context = self.context
         cdef float* data = self.data
-        cdef Cell* cells = self.sheet.cells
+        cdef Weights weights = weights_of(self)
+        cdef bint always = self.span_count > 0 or self.likeness != NULL
         cdef Py_ssize_t doc
-        cdef Weights weights = weights_of(self)
+        cdef uint32_t slot
+        cdef uint64_t mask
+        cdef uint16_t cues
         cdef float sum
+        for slot in range(1, self.sheet.used + 1):
+            doc = cells[slot].doc
+            base[doc] = base_of(&cells[slot], &weights, flags[doc], documents.speaker)
         for doc in range(self.n):
-            if self.sheet.marks[doc]:
-                base[doc] = base_of(&cells[doc], &weights, flags[doc], documents.speaker[doc])
-            else:
-                cells[doc].mask = 0
-        for doc in range(self.n):
-            sum = base[doc] + near_of(&around[doc], base, &weights, documents.cost[doc])
-            context[doc] = sum
-            data[doc] = 0
-            if flags[doc] & ALIVE:
-                sum += session_part(sum, sessions[session[doc]], &weights)
-                data[doc] = self._finished(
-                    doc, sum, cells[doc].mask | cells[around[doc].before].mask | cells[around[doc].after].mask,
-                    flags[doc] & weights.cues)
-
-    cdef void _where_found(self) noexcept:
-        """Score the documents that were reached and the turns beside them; all others have only what needs no words."""
-        cdef Documents documents = self.documents
-        cdef const uint16_t* flags = documents.flags
-        cdef const uint8_t* marks = self.sheet.marks
-        cdef const int32_t* session = documents.session
-        cdef Py_ssize_t doc = marked(&self.sheet, 0, self.n)
-        cdef Weights weights = weights_of(self)
-        cdef float sum
-        while doc < self.n:
-            self.base[doc] = base_of(&self.sheet.cells[doc], &weights, flags[doc], documents.speaker[doc])
-            doc = marked(&self.sheet, doc + 1, self.n)
-        self._spread()
-        for doc in range(self.n):
-            if marks[doc]:
-                sum = self.base[doc] + near_of(&documents.around[doc], self.base, &weights, documents.cost[doc])
-                self.context[doc] = sum
-                sum += session_part(sum, self.sessions[session[doc]], &weights)
-                self.data[doc] = self._finished(doc, sum, mask_around(self, doc), flags[doc] & weights.cues)
-            elif flags[doc] & weights.cues or self.span_count or self.likeness != NULL:
-                self.data[doc] = self._finished(doc, session_part(0, self.sessions[session[doc]], &weights), 0,
-                                                flags[doc] & weights.cues)
-            else:
-                self.data[doc] = session_part(0, self.sessions[session[doc]], &weights)
             if not flags[doc] & ALIVE:
-                self.data[doc] = 0
-
-    cdef void _spread(self) noexcept:
-        """Mark the turns that receive something from those that hold words of the question."""
-        cdef const Around* around = self.documents.around
-        cdef const Sheet* sheet = &self.sheet
-        cdef Py_ssize_t doc = marked(sheet, 0, self.n)
-        while doc < self.n:
-            if sheet.marks[doc] == HELD:
-                near(sheet, around[doc].before)
-                near(sheet, around[doc].second_before)
-                near(sheet, around[doc].after)
-                near(sheet, around[doc].second_after)
-            doc = marked(sheet, doc + 1, self.n)
-
-    cdef inline const Cell* _cell(self, Py_ssize_t doc) noexcept:
-        return &self.sheet.cells[doc] if self.sheet.marks[doc] else &nothing
+                data[doc] = 0
+                continue
+            sum = base[doc]
+            mask = cells[slots[doc]].mask
+            if beside[doc].before == FAR:
+                sum += far(documents, doc, base, &weights)
+                mask = mask_around(self, doc)
+            elif (<const uint32_t*>beside)[doc]:
+                sum += near_of(beside[doc], base + doc, &weights, documents.cost + doc)
+                mask |= cells[slots[doc + beside[doc].before]].mask | cells[slots[doc + beside[doc].after]].mask
+            sum += session_part(sum, sessions[session[doc]], &weights)
+            cues = flags[doc] & weights.cues
+            data[doc] = self._finished(doc, sum, mask, cues) if mask or cues or always else sum
 
     cdef inline float _finished(self, Py_ssize_t doc, double score, uint64_t mask, uint16_t found) noexcept:
         """Add what a live document has besides context and session.
@@ -375,7 +329,7 @@ cdef class Scores:
         if found:
             score += (recipe.when if found & HAS_TIME else 0) + (recipe.number if found & HAS_NUMBER else 0)
             score -= recipe.question if found & QUESTION else 0
-            score += recipe.instruction * (0.15 + self._cell(doc).sums[WORDS]) if found & INSTRUCTION else 0
+            score += recipe.instruction * (0.15 + cell_of(&self.sheet, doc).sums[WORDS]) if found & INSTRUCTION else 0
         if mask:
             score += recipe.coverage * self._coverage(mask)
         if self.likeness != NULL:
@@ -431,12 +385,6 @@ cdef class Scores:
             last = doc
 
 
-cdef inline void near(const Sheet* sheet, Py_ssize_t doc) noexcept:
-    if doc >= 0 and not sheet.marks[doc]:
-        held(sheet, doc)
-        sheet.marks[doc] = BESIDE
-
-
 cdef Weights weights_of(Scores scores) noexcept:
     """Gather what the sums over all documents multiply by, where no store to a column can be taken to change it."""
     cdef const Recipe* recipe = &scores.recipe
@@ -460,7 +408,7 @@ cdef inline float one_at_most(float value) noexcept:
     return value if value < 1 else 1
 
 
-cdef inline float base_of(const Cell* cell, const Weights* weights, uint16_t flags, int32_t speaker) noexcept:
+cdef inline float base_of(const Cell* cell, const Weights* weights, uint16_t flags, const int32_t* speaker) noexcept:
     """Sum up what a reached document has."""
     cdef const float* sums = cell.sums
     cdef float base = (
@@ -468,18 +416,38 @@ cdef inline float base_of(const Cell* cell, const Weights* weights, uint16_t fla
         + weights.feedback * sums[FEEDBACK])
     if flags & weights.halved:
         base *= weights.asked
-    if 0 <= weights.named == speaker:
+    if 0 <= weights.named and weights.named == speaker[cell.doc]:
         base += weights.speaker * one_at_most(4 * base)
     return base
 
 
-cdef inline float near_of(const Around* around, const float* base, const Weights* weights, int32_t cost) noexcept:
-    """Return a turn's share of the turns around it."""
-    cdef float near = weights.previous * base[around.before]
-    near += weights.second_previous * base[around.second_before]
-    near += weights.next * base[around.after]
-    near += weights.second_next * base[around.second_after]
-    return near * weights.long_turn if cost > weights.long_turn_tokens else near
+cdef inline float near_of(Beside beside, const float* base, const Weights* weights, const uint16_t* cost) noexcept:
+    """Return a turn's share of the turns around it, from its own places in the columns."""
+    cdef float near = 0
+    if beside.before:
+        near = weights.previous * base[beside.before]
+    if beside.second_before:
+        near += weights.second_previous * base[beside.second_before]
+    if beside.after:
+        near += weights.next * base[beside.after]
+    if beside.second_after:
+        near += weights.second_next * base[beside.second_after]
+    return near * weights.long_turn if near and cost[0] > weights.long_turn_tokens else near
+
+
+cdef float far(Documents documents, Py_ssize_t doc, const float* base, const Weights* weights) noexcept:
+    """Return the same of any turn, wherever those around it stand."""
+    cdef Around around = documents.around(doc)
+    cdef float near = 0
+    if around.before >= 0:
+        near = weights.previous * base[around.before]
+    if around.second_before >= 0:
+        near += weights.second_previous * base[around.second_before]
+    if around.after >= 0:
+        near += weights.next * base[around.after]
+    if around.second_after >= 0:
+        near += weights.second_next * base[around.second_after]
+    return near * weights.long_turn if documents.cost[doc] > weights.long_turn_tokens else near
 
 
 cdef inline float session_part(float context, float session, const Weights* weights) noexcept:
@@ -488,5 +456,6 @@ cdef inline float session_part(float context, float session, const Weights* weig
 
 cdef inline uint64_t mask_around(Scores scores, Py_ssize_t doc) noexcept:
     """Return which terms the document or a neighbour holds."""
-    cdef const Around* around = &scores.documents.around[doc]
-    return scores._cell(doc).mask | scores._cell(around.before).mask | scores._cell(around.after).mask
+    cdef Around around = scores.documents.around(doc)
+    cdef const Sheet* sheet = &scores.sheet
+    return cell_of(sheet, doc).mask | cell_of(sheet, around.before).mask | cell_of(sheet, around.after).mask

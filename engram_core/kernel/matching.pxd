@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from engram_core.kernel.documents cimport Documents
@@ -13,35 +13,31 @@ cdef enum:  # columns
     FEEDBACK = 3
     RELATED = 4
 
-cdef enum Mark:
-    HELD = 1  # it has words of the question
-    BESIDE = 2  # a turn next to it has
-
 cdef struct Cell:  # what a document has of a question
     uint64_t mask  # the question's terms it holds
     float[5] sums  # by column
+    uint32_t doc
 
-cdef struct Sheet:  # of all documents; a cell holds nothing before its document is marked
-    uint8_t* marks
+# Cells lie side by side in the order in which their documents were met: a question that meets few touches little
+# memory, and leaves in the caches what others keep there.
+cdef struct Sheet:
+    uint32_t* slots  # by document: the place of its cell, 0 for that of all documents that have nothing
     Cell* cells
+    uint32_t used  # cells, that of nothing left out
 
-cdef inline Cell* held(const Sheet* sheet, Py_ssize_t doc) noexcept nogil:
+cdef inline Cell* held(Sheet* sheet, Py_ssize_t doc) noexcept nogil:
     """Return the document's cell, made ready when this is the first that is told of it."""
-    if not sheet.marks[doc]:
-        sheet.marks[doc] = HELD
-        memset(&sheet.cells[doc], 0, sizeof(Cell))
-    return &sheet.cells[doc]
+    cdef uint32_t slot = sheet.slots[doc]
+    if not slot:
+        sheet.used += 1
+        slot = sheet.slots[doc] = sheet.used
+        memset(&sheet.cells[slot], 0, sizeof(Cell))
+        sheet.cells[slot].doc = <uint32_t>doc
+    return &sheet.cells[slot]
 
-cdef inline Py_ssize_t marked(const Sheet* sheet, Py_ssize_t doc, Py_ssize_t n) noexcept nogil:
-    """Return the next document with a mark, this one or a later one, n when there is none."""
-    while doc < n:
-        if not doc & 7 and not (<const uint64_t*>(sheet.marks + doc))[0]:  # the marks end in whole eights
-            doc += 8
-        elif sheet.marks[doc]:
-            return doc
-        else:
-            doc += 1
-    return n
+cdef inline const Cell* cell_of(const Sheet* sheet, Py_ssize_t doc) noexcept nogil:
+    """Return what a document has, -1 being one that has nothing."""
+    return &sheet.cells[sheet.slots[doc]]
 
 cdef struct Scales:  # what the raw sums are multiplied by
     double grams
@@ -76,26 +72,26 @@ cdef class Matching:
     cdef Py_ssize_t stem_capacity
     cdef Py_ssize_t value_capacity
 
-    cdef int match(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to,
+    cdef int match(self, Documents documents, Question question, const Recipe* recipe, Sheet* to,
                    float* sessions, Scales* scales, list expanded) except -1
     cdef int64_t nbytes(self) noexcept
 
     cdef int _room(self, Documents documents) except -1
     cdef void _norms(self, Documents documents, const Recipe* recipe) noexcept
-    cdef int _words(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to,
+    cdef int _words(self, Documents documents, Question question, const Recipe* recipe, Sheet* to,
                     float* sessions) except -1
     cdef void _sessions(self, Documents documents, const Recipe* recipe, double weight) noexcept
     cdef bint _common(self, Documents documents, const Gram* gram) noexcept
-    cdef void _related(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept
+    cdef void _related(self, Documents documents, Question question, const Recipe* recipe, Sheet* to) noexcept
     cdef void _weigh(self, Documents documents, const Relative* relative, const Recipe* recipe) noexcept
-    cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept
-    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept
+    cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, Sheet* to) noexcept
+    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, Sheet* to) noexcept
     cdef void _neighbours(self, Documents documents, const Word* word, uint32_t first, uint32_t second,
-                          uint64_t both, const Sheet* to) noexcept
-    cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to,
+                          uint64_t both, Sheet* to) noexcept
+    cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, Sheet* to,
                        double grams, list expanded) except -1
     cdef int _typical(self, Documents documents, const uint32_t* best, const double* weight, int count) except -1
     cdef void _collect(self, Documents documents, uint32_t stem) noexcept
-    cdef void _alone(self, Documents documents, const Word* word, const Recipe* recipe, const Sheet* to, int column,
+    cdef void _alone(self, Documents documents, const Word* word, const Recipe* recipe, Sheet* to, int column,
                      float worth, uint64_t bit, bint sessions) noexcept
     cdef void _count_session(self, Documents documents, uint32_t doc, uint32_t count) noexcept

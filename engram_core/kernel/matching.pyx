@@ -68,9 +68,9 @@ cdef class Matching:
         memset(self.session_scores, 0, documents.session_count * sizeof(double))
         return 0
 
-    cdef int match(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to,
+    cdef int match(self, Documents documents, Question question, const Recipe* recipe, Sheet* to,
                    float* sessions, Scales* scales, list expanded) except -1:
-        """Fill the sheet (its marks zeroed by the caller) and sessions; name the stems feedback added in expanded."""
+        """Fill the sheet (its slots zeroed by the caller) and sessions; name the stems feedback added in expanded."""
         cdef double total
         self.read = 0
         self._room(documents)
@@ -125,7 +125,7 @@ cdef class Matching:
             word = lexicon.words[word].next
         self.touched_count = touched
 
-    cdef int _words(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to,
+    cdef int _words(self, Documents documents, Question question, const Recipe* recipe, Sheet* to,
                     float* sessions) except -1:
         cdef double live = documents.live, ideal = 0, most = 0
         cdef int t
@@ -171,7 +171,7 @@ cdef class Matching:
         question.ideal = ideal
         return 0
 
-    cdef void _alone(self, Documents documents, const Word* word, const Recipe* recipe, const Sheet* to, int column,
+    cdef void _alone(self, Documents documents, const Word* word, const Recipe* recipe, Sheet* to, int column,
                      float worth, uint64_t bit, bint sessions) noexcept:
         """Score a stem that is written one way only, straight from its postings: every document has one at most."""
         cdef const Posting* found = postings(word)
@@ -215,7 +215,7 @@ cdef class Matching:
             self.session_counts[session] = 0
             self.session_scores[session] += worth * total / (total + rest + share * documents.sessions[session].length)
 
-    cdef void _related(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept:
+    cdef void _related(self, Documents documents, Question question, const Recipe* recipe, Sheet* to) noexcept:
         """Score the words related to the terms that hardly any document holds, all those of a term as one word."""
         cdef int r = 0, t
         cdef Py_ssize_t i
@@ -255,7 +255,7 @@ cdef class Matching:
                     self.weighed[doc] += times
             word = documents.lexicon.words[word].next
 
-    cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept:
+    cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, Sheet* to) noexcept:
         """Return the sum of the 4-grams' idf, by which what the column holds is to be divided, 0 when none was found.
 
         Those that no memory holds count as well, so that a few letters alike are not taken for the whole question.
@@ -319,7 +319,7 @@ cdef class Matching:
                 return True
         return False
 
-    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to) noexcept:
+    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, Sheet* to) noexcept:
         """Return the sum of the pairs' idf, by which what the column holds is to be divided."""
         cdef Lexicon lexicon = documents.lexicon
         cdef double total = 0, worth
@@ -346,12 +346,12 @@ cdef class Matching:
             total += worth
             for i in range(self.touched_count):
                 doc = self.touched[i]
-                to.cells[doc].sums[PAIRS] += <float>(worth * self.counts[doc] / (self.counts[doc] + recipe.k1))
+                held(to, doc).sums[PAIRS] += <float>(worth * self.counts[doc] / (self.counts[doc] + recipe.k1))
             clear(self)
         return total
 
     cdef void _neighbours(self, Documents documents, const Word* word, uint32_t first, uint32_t second, uint64_t both,
-                          const Sheet* to) noexcept:
+                          Sheet* to) noexcept:
         """Count where first stands right before second in the leads of the documents that hold the word."""
         cdef const Posting* found = postings(word)
         cdef const Word* words = documents.lexicon.words
@@ -359,8 +359,8 @@ cdef class Matching:
         cdef uint32_t i, k, doc, stem, before
         for i in range(word.n):
             doc = found[i].doc
-            # A dead document has no mark; one with a count was met through another word of the stem.
-            if not found[i].lead or not to.marks[doc] or to.cells[doc].mask & both != both or self.counts[doc]:
+            # A dead document has no cell; one with a count was met through another word of the stem.
+            if not found[i].lead or cell_of(to, doc).mask & both != both or self.counts[doc]:
                 continue
             listing = &documents.listings[doc]
             before = NONE
@@ -374,7 +374,7 @@ cdef class Matching:
                 self.touched[self.touched_count] = doc
                 self.touched_count += 1
 
-    cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, const Sheet* to,
+    cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, Sheet* to,
                        double grams, list expanded) except -1:
         """Add the score of the words typical of the best documents (RM3), the question's own left out."""
         cdef uint32_t[MOST_BEST] best
@@ -473,7 +473,7 @@ cdef int like_grams(Lexicon lexicon, Question question, int g) noexcept:
     return count
 
 
-cdef void score(Matching matching, const Recipe* recipe, float worth, const Sheet* to, int column) noexcept:
+cdef void score(Matching matching, const Recipe* recipe, float worth, Sheet* to, int column) noexcept:
     """Add to the column what the gathered counts are worth."""
     cdef Py_ssize_t i
     cdef uint32_t doc

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Choose the best documents so far and the words that are typical of them. Driven by the matching, for feedback."""
 
-from engram_core.kernel.matching cimport GRAMS, RELATED, WORDS, Cell, marked
+from engram_core.kernel.matching cimport GRAMS, RELATED, WORDS, Cell
 
 # Less than this is no difference: sums of the same parts differ by that much with the order of additions.
 cdef double NEAR = 1e-6
@@ -10,17 +10,19 @@ cdef double NEAR = 1e-6
 cdef int best_documents(Documents documents, const Sheet* to, double grams, int wanted, uint32_t* best,
                         double* weight) noexcept:
     """Find the best documents by words and 4-grams and the share of each in their sum; return how many."""
-    cdef Py_ssize_t doc, number
+    cdef Py_ssize_t doc
+    cdef uint32_t slot
     cdef const Cell* cell
     cdef double score, total = 0
     cdef float share = <float>grams, least = 0  # most documents are told from the best by this one comparison
     cdef int count = 0, i
     if wanted < 1:
         return 0
-    doc = marked(to, 0, documents.n)
-    while doc < documents.n:
-        cell = &to.cells[doc]
-        number, doc = doc, marked(to, doc + 1, documents.n)
+    for doc in range(documents.n):
+        slot = to.slots[doc]
+        if not slot:
+            continue
+        cell = &to.cells[slot]
         if cell.sums[WORDS] + cell.sums[RELATED] <= 0:  # alike in spelling only, which says nothing of the matter
             continue
         if cell.sums[WORDS] + cell.sums[RELATED] + share * cell.sums[GRAMS] <= least:
@@ -34,7 +36,7 @@ cdef int best_documents(Documents documents, const Sheet* to, double grams, int 
             best[i] = best[i - 1]
             i -= 1
         weight[i] = score
-        best[i] = <uint32_t>number
+        best[i] = <uint32_t>doc
         count = min(count + 1, wanted)
         if count == wanted:
             least = <float>weight[count - 1]
