@@ -1,4 +1,4 @@
-from libc.stdint cimport int8_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from engram_core.kernel.analysis cimport Tokens
 from engram_core.kernel.lexicon cimport Lexicon
@@ -17,13 +17,13 @@ cdef enum Flag:
 cdef enum:
     EXTRA = 0x80000000  # set in a document's list for a word that only adds to another
     NO_DAY = -1000000
-    FAR = -128  # a turn that shares with one too far away for a byte
+    FAR = 255  # where the turns around a turn stand as they stand around hardly any other
 
 cdef struct Link:  # neighbours of a turn within its session, -1 for none
     int32_t before
     int32_t after
 
-cdef struct Beside:  # how many numbers away the turns are that a turn shares with, 0 for none; or FAR, once
+cdef struct Beside:  # how many numbers away the turns are that a turn shares with, 0 for none
     int8_t before
     int8_t second_before
     int8_t after
@@ -40,6 +40,10 @@ cdef struct Lengths:  # in words, and in 4-grams
     uint32_t body
     uint32_t caption
     uint32_t grams
+
+cdef struct Size:  # of most documents: words of one that is nothing but lead, and its 4-grams; 0: see its lengths
+    uint8_t words
+    uint8_t grams
 
 cdef struct Listing:  # the document's words in order, kept for feedback, pairs and removal
     uint32_t* words
@@ -74,14 +78,17 @@ cdef class Documents:
 
     cdef uint16_t* flags
     cdef Link* links
-    cdef Beside* beside
+    cdef uint8_t* beside  # which of the patterns: none for the first
+    cdef Beside[FAR] patterns
+    cdef int pattern_count
     cdef int32_t* session
     cdef int32_t* speaker
     cdef int32_t* day
     cdef uint16_t* cost  # in tokens; 65535 stands for more as well
     cdef Lengths* lengths
+    cdef Size* sizes
     cdef Listing* listings
-    cdef Py_ssize_t[9] capacity
+    cdef Py_ssize_t[10] capacity
 
     cdef Session* sessions
     cdef Py_ssize_t session_count
@@ -114,6 +121,7 @@ cdef class Documents:
     cdef int _leave_dialogue(self, Py_ssize_t doc) except -1
     cdef int _talk(self, Py_ssize_t doc) except -1
     cdef void _surround(self, int32_t doc) noexcept
+    cdef uint8_t _pattern(self, int32_t doc) noexcept
     cdef Around around(self, Py_ssize_t doc) noexcept
     cdef void set_cost(self, Py_ssize_t doc, int32_t cost) noexcept
     cdef Py_ssize_t first_interval(self, Py_ssize_t doc) noexcept

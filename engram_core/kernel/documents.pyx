@@ -5,8 +5,9 @@ Driven by the index, which adds and removes documents; the matching reads the ar
 used again. All totals are whole numbers, so an index that lost a document equals one that never had it.
 """
 
+from libc.stdint cimport int8_t, uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from engram_core.kernel.analysis cimport (
     FIRST_PERSON, NUMBER, PART, UNSPACED, WHOLE, WORD, asks, instructs, lead_end,
@@ -42,6 +43,8 @@ cdef class Documents:
         self.speaker_names = []
         self.speaker_turns = []
         self.speakers = set()
+        self.patterns[0] = Beside(0, 0, 0, 0)
+        self.pattern_count = 1
 
     def __dealloc__(self):
         cdef Py_ssize_t i
@@ -55,6 +58,7 @@ cdef class Documents:
         free(self.day)
         free(self.cost)
         free(self.lengths)
+        free(self.sizes)
         free(self.listings)
         free(self.sessions)
         free(self.intervals)
@@ -71,7 +75,7 @@ cdef class Documents:
         self._room()
         self.flags[doc] = DIALOGUE if dialogue else 0
         self.links[doc].before = self.links[doc].after = -1
-        self.beside[doc] = Beside(0, 0, 0, 0)
+        self.beside[doc] = 0
         self.session[doc] = self.speaker[doc] = -1
         self.day[doc] = <int32_t>(day + EPOCH) if ts_ms and -10**8 < day < 10**8 else NO_DAY
         self.set_cost(doc, cost)
@@ -102,13 +106,15 @@ cdef class Documents:
         reserve(<void**>&self.cost, &self.capacity[5], n, sizeof(uint16_t))
         reserve(<void**>&self.lengths, &self.capacity[6], n, sizeof(Lengths))
         reserve(<void**>&self.listings, &self.capacity[7], n, sizeof(Listing))
-        reserve(<void**>&self.beside, &self.capacity[8], n, sizeof(Beside))
+        reserve(<void**>&self.beside, &self.capacity[8], n, sizeof(uint8_t))
+        reserve(<void**>&self.sizes, &self.capacity[9], n, sizeof(Size))
         return 0
 
     cdef int _words(self, str text, str caption, Py_ssize_t doc) except -1:
         """Analyse the document and enter its words; sets the cues that lie in the text."""
         cdef Py_ssize_t cut = lead_end(text, LEAD_SIZE), lead, body
         cdef Listing* listing = &self.listings[doc]
+        cdef Lengths* lengths = &self.lengths[doc]
         cdef bint elisions = self.lexicon.language.elisions
         self.operation += 1
         self.tokens.clear()
@@ -132,10 +138,12 @@ cdef class Documents:
         if asks(text) and not self.flags[doc] & FIRST:
             self.flags[doc] |= QUESTION
         self.flags[doc] &= ~FIRST
-        self.lead_total += self.lengths[doc].lead
-        self.body_total += self.lengths[doc].body
-        self.caption_total += self.lengths[doc].caption
-        self.gram_total += self.lengths[doc].grams
+        self.lead_total += lengths.lead
+        self.body_total += lengths.body
+        self.caption_total += lengths.caption
+        self.gram_total += lengths.grams
+        self.sizes[doc].words = lengths.lead if not lengths.body and not lengths.caption and lengths.lead < 256 else 0
+        self.sizes[doc].grams = lengths.grams if lengths.grams < 256 else 0
         if self.tokens.capacity > MOST_KEPT:
             self.tokens = Tokens()
         return 0
@@ -256,24 +264,35 @@ cdef class Documents:
     cdef void _surround(self, int32_t doc) noexcept:
         """Tell a turn and the two on either side of it whom they share with now."""
         cdef const Link* links = self.links
-        cdef Around around
         cdef int i
         for i in range(2):
             if links[doc].before >= 0:
                 doc = links[doc].before
         for i in range(5):
-            around = self.around(doc)
-            if max(doc, around.after, around.second_after) - doc > 127 or (
-                    around.before >= 0 and doc - around.before > 127) or (
-                    around.second_before >= 0 and doc - around.second_before > 127):
-                self.beside[doc] = Beside(FAR, 0, 0, 0)
-            else:
-                self.beside[doc] = Beside(
-                    away(doc, around.before), away(doc, around.second_before),
-                    away(doc, around.after), away(doc, around.second_after))
+            self.beside[doc] = self._pattern(doc)
             doc = links[doc].after
             if doc < 0:
                 return
+
+    cdef uint8_t _pattern(self, int32_t doc) noexcept:
+        """Return the number of the pattern in which others stand around a turn, a new one while there is room."""
+        cdef Around around = self.around(doc)
+        cdef Beside beside
+        cdef int i
+        if max(doc, around.after, around.second_after) - doc > 127 or (
+                around.before >= 0 and doc - around.before > 127) or (
+                around.second_before >= 0 and doc - around.second_before > 127):
+            return FAR
+        beside = Beside(away(doc, around.before), away(doc, around.second_before), away(doc, around.after),
+                        away(doc, around.second_after))
+        for i in range(self.pattern_count):
+            if memcmp(&self.patterns[i], &beside, sizeof(Beside)) == 0:
+                return i
+        if self.pattern_count == FAR:
+            return FAR
+        self.patterns[self.pattern_count] = beside
+        self.pattern_count += 1
+        return self.pattern_count - 1
 
     cdef Around around(self, Py_ssize_t doc) noexcept:
         """Return the turns a turn shares with; the document may be none of a dialogue."""
@@ -369,6 +388,7 @@ cdef class Documents:
             self.lexicon.nbytes() + self.listing_bytes
             + self.capacity[0] * 2 + self.capacity[1] * sizeof(Link) + self.capacity[2] * 4 + self.capacity[3] * 4
             + self.capacity[4] * 4 + self.capacity[5] * 2 + self.capacity[6] * sizeof(Lengths)
-            + self.capacity[7] * sizeof(Listing) + self.capacity[8] * sizeof(Beside) + self.session_capacity * sizeof(Session)
+            + self.capacity[7] * sizeof(Listing) + self.capacity[8] + self.capacity[9] * sizeof(Size)
+            + self.session_capacity * sizeof(Session)
             + self.interval_capacity * sizeof(Interval) + self.buffer_capacity * 4
         )

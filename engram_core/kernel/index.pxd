@@ -35,7 +35,6 @@ cdef class Scores:
     cdef readonly bint empty
     cdef readonly int64_t postings  # that were read
     cdef Sheet sheet
-    cdef float* base  # by document, what its cell comes to with the assistant factor and the speaker
     cdef void* block  # that holds them
     cdef size_t block_size
     cdef float* sessions

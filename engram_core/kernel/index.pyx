@@ -16,7 +16,7 @@ index is used by one thread at a time; Scores stay valid until the index changes
 """
 
 from cpython.buffer cimport PyBUF_WRITABLE
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
@@ -170,15 +170,15 @@ cdef class Scores:
         if self.chat and flags & ASSISTANT:
             factor = self.asked
         cell = cell_of(&self.sheet, doc)
-        context = self.base[doc] + far(self.documents, doc, self.base, &weights)
+        context = cell.tail.base + near(self, doc, &weights)
         parts["bm25"] = factor * cell.sums[WORDS]
         parts["related"] = factor * cell.sums[RELATED]
         parts["grams"] = factor * self.scales.grams * cell.sums[GRAMS]
         parts["pairs"] = factor * self.scales.pairs * cell.sums[PAIRS]
         parts["feedback"] = factor * recipe.feedback * cell.sums[FEEDBACK]
         if 0 <= self.question.speaker == self.documents.speaker[doc]:
-            parts["speaker"] = self.base[doc] - sum(parts.values())
-        parts["neighbours"] = <double>context - self.base[doc]
+            parts["speaker"] = cell.tail.base - sum(parts.values())
+        parts["neighbours"] = <double>context - cell.tail.base
         parts["session"] = session_part(context, self.sessions[self.documents.session[doc]], &weights)
         parts["time"] = recipe.time * self._time(doc)
         parts["mentions"] = recipe.mentions if self._mentioned(doc) else 0.0
@@ -246,7 +246,7 @@ cdef class Scores:
         self.n = self.documents.n
         self.stems = []
         column = (self.n + 3) // 2 * 8
-        self.block_size = (self.n + 1) * sizeof(Cell) + 3 * column + (
+        self.block_size = (self.n + 1) * sizeof(Cell) + 2 * column + (
             self.documents.session_count + 1) * sizeof(float)
         if self.index.spare_size >= self.block_size:
             self.block, self.index.spare = self.index.spare, NULL
@@ -257,10 +257,9 @@ cdef class Scores:
         if self.block == NULL:
             raise MemoryError()
         self.data = <float*>self.block
-        self.base = <float*>(<char*>self.data + column)
-        self.sheet.slots = <uint32_t*>(<char*>self.base + column) + 1  # before the first stands that of no turn
-        memset(self.base, 0, 2 * column)  # both, for the slots begin where it ends
-        self.sheet.cells = <Cell*>(<char*>self.base + 2 * column)
+        self.sheet.slots = <uint32_t*>(<char*>self.data + column) + 1  # before the first stands that of no turn
+        memset(self.sheet.slots - 1, 0, column)
+        self.sheet.cells = <Cell*>(<char*>self.data + 2 * column)
         self.sheet.used = 0
         memset(self.sheet.cells, 0, sizeof(Cell))
         self.sessions = <float*>(self.sheet.cells + self.n + 1) + 1
@@ -285,13 +284,13 @@ cdef class Scores:
         """Sum up what every document has. One pass over columns of a few bytes; cells are few, and read where held."""
         cdef Documents documents = self.documents
         cdef const uint16_t* flags = documents.flags
-        cdef const Beside* beside = documents.beside
+        cdef const uint8_t* beside = documents.beside
         cdef const int32_t* session = documents.session
         cdef const float* sessions = self.sessions
         cdef const uint32_t* slots = self.sheet.slots
-        cdef const Cell* cells = self.sheet.cells
-        cdef float* base = self.base
+        cdef Cell* cells = self.sheet.cells
         cdef float* data = self.data
+        cdef Beside around
         cdef Weights weights = weights_of(self)
         cdef bint always = self.span_count > 0 or self.likeness != NULL
         cdef Py_ssize_t doc
@@ -300,20 +299,20 @@ cdef class Scores:
         cdef uint16_t cues
         cdef float sum
         for slot in range(1, self.sheet.used + 1):
-            doc = cells[slot].doc
-            base[doc] = base_of(&cells[slot], &weights, flags[doc], documents.speaker)
+            cells[slot].tail.base = base_of(&cells[slot], &weights, flags, documents.speaker)
         for doc in range(self.n):
             if not flags[doc] & ALIVE:
                 data[doc] = 0
                 continue
-            sum = base[doc]
+            sum = cells[slots[doc]].tail.base
             mask = cells[slots[doc]].mask
-            if beside[doc].before == FAR:
-                sum += far(documents, doc, base, &weights)
+            if beside[doc] == FAR:
+                sum += near(self, doc, &weights)
                 mask = mask_around(self, doc)
-            elif (<const uint32_t*>beside)[doc]:
-                sum += near_of(beside[doc], base + doc, &weights, documents.cost + doc)
-                mask |= cells[slots[doc + beside[doc].before]].mask | cells[slots[doc + beside[doc].after]].mask
+            elif beside[doc]:
+                around = documents.patterns[beside[doc]]
+                sum += near_of(around, slots + doc, cells, &weights, documents.cost + doc)
+                mask |= cells[slots[doc + around.before]].mask | cells[slots[doc + around.after]].mask
             sum += session_part(sum, sessions[session[doc]], &weights)
             cues = flags[doc] & weights.cues
             data[doc] = self._finished(doc, sum, mask, cues) if mask or cues or always else sum
@@ -408,46 +407,43 @@ cdef inline float one_at_most(float value) noexcept:
     return value if value < 1 else 1
 
 
-cdef inline float base_of(const Cell* cell, const Weights* weights, uint16_t flags, const int32_t* speaker) noexcept:
+cdef inline float base_of(const Cell* cell, const Weights* weights, const uint16_t* flags, const int32_t* speaker) noexcept:
     """Sum up what a reached document has."""
     cdef const float* sums = cell.sums
     cdef float base = (
         sums[WORDS] + sums[RELATED] + weights.grams * sums[GRAMS] + weights.pairs * sums[PAIRS]
         + weights.feedback * sums[FEEDBACK])
-    if flags & weights.halved:
+    if flags[cell.tail.doc] & weights.halved:
         base *= weights.asked
-    if 0 <= weights.named and weights.named == speaker[cell.doc]:
+    if 0 <= weights.named and weights.named == speaker[cell.tail.doc]:
         base += weights.speaker * one_at_most(4 * base)
     return base
 
 
-cdef inline float near_of(Beside beside, const float* base, const Weights* weights, const uint16_t* cost) noexcept:
-    """Return a turn's share of the turns around it, from its own places in the columns."""
+cdef inline float near_of(Beside around, const uint32_t* slots, const Cell* cells, const Weights* weights,
+                          const uint16_t* cost) noexcept:
+    """Return a turn's share of the turns around it; slots and cost are those from its own on."""
     cdef float near = 0
-    if beside.before:
-        near = weights.previous * base[beside.before]
-    if beside.second_before:
-        near += weights.second_previous * base[beside.second_before]
-    if beside.after:
-        near += weights.next * base[beside.after]
-    if beside.second_after:
-        near += weights.second_next * base[beside.second_after]
+    if around.before:
+        near = weights.previous * cells[slots[around.before]].tail.base
+    if around.second_before:
+        near += weights.second_previous * cells[slots[around.second_before]].tail.base
+    if around.after:
+        near += weights.next * cells[slots[around.after]].tail.base
+    if around.second_after:
+        near += weights.second_next * cells[slots[around.second_after]].tail.base
     return near * weights.long_turn if near and cost[0] > weights.long_turn_tokens else near
 
 
-cdef float far(Documents documents, Py_ssize_t doc, const float* base, const Weights* weights) noexcept:
+cdef float near(Scores scores, Py_ssize_t doc, const Weights* weights) noexcept:
     """Return the same of any turn, wherever those around it stand."""
-    cdef Around around = documents.around(doc)
-    cdef float near = 0
-    if around.before >= 0:
-        near = weights.previous * base[around.before]
-    if around.second_before >= 0:
-        near += weights.second_previous * base[around.second_before]
-    if around.after >= 0:
-        near += weights.next * base[around.after]
-    if around.second_after >= 0:
-        near += weights.second_next * base[around.second_after]
-    return near * weights.long_turn if documents.cost[doc] > weights.long_turn_tokens else near
+    cdef Around around = scores.documents.around(doc)
+    cdef const Sheet* sheet = &scores.sheet
+    cdef float near = weights.previous * cell_of(sheet, around.before).tail.base
+    near += weights.second_previous * cell_of(sheet, around.second_before).tail.base
+    near += weights.next * cell_of(sheet, around.after).tail.base
+    near += weights.second_next * cell_of(sheet, around.second_after).tail.base
+    return near * weights.long_turn if scores.documents.cost[doc] > weights.long_turn_tokens else near
 
 
 cdef inline float session_part(float context, float session, const Weights* weights) noexcept:

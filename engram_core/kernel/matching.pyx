@@ -8,9 +8,9 @@ they saturate, and is then scored document by document.
 
 from libc.math cimport log
 from libc.stdlib cimport free
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 
-from engram_core.kernel.documents cimport ALIVE, EXTRA, Lengths, Listing
+from engram_core.kernel.documents cimport ALIVE, EXTRA, Listing
 from engram_core.kernel.growable cimport NONE, reserve
 from engram_core.kernel.lexicon cimport Gram, Lexicon, Posting, Stem, postings
 from engram_core.kernel.question cimport Relative, Term
@@ -37,8 +37,6 @@ cdef class Matching:
         free(self.counts)
         free(self.tally)
         free(self.weighed)
-        free(self.word_norms)
-        free(self.gram_norms)
         free(self.touched)
         free(self.session_counts)
         free(self.touched_sessions)
@@ -48,17 +46,15 @@ cdef class Matching:
 
     cdef int _room(self, Documents documents) except -1:
         cdef Py_ssize_t before = self.counts_capacity
-        reserve(<void**>&self.counts, &self.counts_capacity, documents.n, sizeof(uint64_t))
+        reserve(<void**>&self.counts, &self.counts_capacity, documents.n + 1, sizeof(uint64_t))
         memset(self.counts + before, 0, (self.counts_capacity - before) * sizeof(uint64_t))
         before = self.tally_capacity
-        reserve(<void**>&self.tally, &self.tally_capacity, documents.n, sizeof(uint32_t))
+        reserve(<void**>&self.tally, &self.tally_capacity, documents.n + 1, sizeof(uint32_t))
         memset(self.tally + before, 0, (self.tally_capacity - before) * sizeof(uint32_t))
         before = self.weighed_capacity
-        reserve(<void**>&self.weighed, &self.weighed_capacity, documents.n, sizeof(float))
+        reserve(<void**>&self.weighed, &self.weighed_capacity, documents.n + 1, sizeof(float))
         memset(self.weighed + before, 0, (self.weighed_capacity - before) * sizeof(float))
-        reserve(<void**>&self.word_norms, &self.word_norm_capacity, documents.n, sizeof(float))
-        reserve(<void**>&self.gram_norms, &self.gram_norm_capacity, documents.n, sizeof(float))
-        reserve(<void**>&self.touched, &self.touched_capacity, documents.n + 1, sizeof(uint32_t))
+        reserve(<void**>&self.touched, &self.touched_capacity, documents.n + 2, sizeof(uint32_t))
         before = self.session_capacity
         reserve(<void**>&self.session_counts, &self.session_capacity, documents.session_count, sizeof(uint32_t))
         memset(self.session_counts + before, 0, (self.session_capacity - before) * sizeof(uint32_t))
@@ -87,28 +83,22 @@ cdef class Matching:
         return 0
 
     cdef void _norms(self, Documents documents, const Recipe* recipe) noexcept:
-        """Work out what is added to a document's counts before they are divided by themselves."""
-        cdef const Lengths* lengths = documents.lengths
+        """Work out what documents of each size pay."""
+        cdef Norms* norms = &self.norms
         cdef double total = documents.lead_total + recipe.body * <double>documents.body_total + \
             recipe.caption * <double>documents.caption_total
-        cdef float rest = recipe.k1 * (1 - recipe.b), body = recipe.body, caption = recipe.caption
-        cdef float share = <float>(recipe.k1 * recipe.b * documents.live / max(total, 1e-9))
-        cdef float gram_share = <float>(recipe.k1 * recipe.b * documents.live / <double>max(documents.gram_total, 1))
-        cdef Py_ssize_t doc
-        cdef float[4] kind = [recipe.k1, recipe.b, body, caption]
-        if documents.version == self.norms_version and memcmp(kind, self.norms_kind, sizeof(kind)) == 0:
-            return
-        self.norms_version = documents.version
-        memcpy(self.norms_kind, kind, sizeof(kind))
-        for doc in range(documents.n):
-            self.word_norms[doc] = rest + share * (
-                <float>lengths[doc].lead + body * <float>lengths[doc].body + caption * <float>lengths[doc].caption)
-            self.gram_norms[doc] = rest + gram_share * <float>lengths[doc].grams
+        cdef int size
+        norms.rest, norms.body, norms.caption = recipe.k1 * (1 - recipe.b), recipe.body, recipe.caption
+        norms.word_share = <float>(recipe.k1 * recipe.b * documents.live / max(total, 1e-9))
+        norms.gram_share = <float>(recipe.k1 * recipe.b * documents.live / <double>max(documents.gram_total, 1))
+        for size in range(256):
+            norms.words[size] = norms.rest + norms.word_share * <float>size
+            norms.grams[size] = norms.rest + norms.gram_share * <float>size
 
-    cdef void _collect(self, Documents documents, uint32_t stem) noexcept:
+    cdef void _collect(self, Documents documents, uint32_t stem, Sheet* to) noexcept:
         """Gather the stem's postings in live documents into counts and touched."""
         cdef Lexicon lexicon = documents.lexicon
-        cdef uint32_t word = lexicon.stems[stem].first, i, doc
+        cdef uint32_t word = lexicon.stems[stem].first, i, slot
         cdef const Posting* found
         cdef Py_ssize_t touched = 0
         cdef bint all_live = documents.live == documents.n
@@ -116,11 +106,11 @@ cdef class Matching:
             found = postings(&lexicon.words[word])
             self.read += lexicon.words[word].n
             for i in range(lexicon.words[word].n):
-                doc = found[i].doc
-                if all_live or documents.flags[doc] & ALIVE:
-                    self.touched[touched] = doc
-                    touched += self.counts[doc] == 0
-                    self.counts[doc] += <uint64_t>found[i].lead | <uint64_t>found[i].caption << CAPTION_SHIFT | \
+                if all_live or documents.flags[found[i].doc] & ALIVE:
+                    slot = slot_of(to, found[i].doc)
+                    self.touched[touched] = slot
+                    touched += self.counts[slot] == 0
+                    self.counts[slot] += <uint64_t>found[i].lead | <uint64_t>found[i].caption << CAPTION_SHIFT | \
                         <uint64_t>found[i].body << BODY_SHIFT
             word = lexicon.words[word].next
         self.touched_count = touched
@@ -152,14 +142,14 @@ cdef class Matching:
             if word.next == NONE:
                 self._alone(documents, word, recipe, to, WORDS, share, <uint64_t>1 << t, term.weight > 0)
             else:
-                self._collect(documents, term.stem)
+                self._collect(documents, term.stem, to)
                 for i in range(self.touched_count):
-                    held(to, self.touched[i]).mask |= <uint64_t>1 << t
-                score(self, recipe, share, to, WORDS)
+                    to.cells[self.touched[i]].mask |= <uint64_t>1 << t
+                score(self, documents, share, to, WORDS)
                 if term.weight:
                     for i in range(self.touched_count):
                         count = self.counts[self.touched[i]]
-                        self._count_session(documents, self.touched[i], <uint32_t>(
+                        self._count_session(documents, to.cells[self.touched[i]].tail.doc, <uint32_t>(
                             (count & FIELD_MASK) + (count >> CAPTION_SHIFT & FIELD_MASK) + (count >> BODY_SHIFT)))
                 clear(self)
             if self.session_touched:
@@ -190,7 +180,7 @@ cdef class Matching:
             if found[i].body or found[i].caption:
                 times += caption * <float>found[i].caption + body * <float>found[i].body
             if times > 0:
-                cell.sums[column] += worth * times / (times + self.word_norms[doc])
+                cell.sums[column] += worth * times / (times + word_norm(&self.norms, documents, doc))
             if sessions:
                 self._count_session(documents, doc, <uint32_t>found[i].lead + found[i].caption + found[i].body)
 
@@ -219,40 +209,42 @@ cdef class Matching:
         """Score the words related to the terms that hardly any document holds, all those of a term as one word."""
         cdef int r = 0, t
         cdef Py_ssize_t i
-        cdef uint32_t doc
-        cdef float worth
+        cdef uint32_t slot
+        cdef float worth, times
         cdef double most
         while r < question.related_count:
             t = question.related[r].term
             self.touched_count = 0
             while r < question.related_count and question.related[r].term == t:
-                self._weigh(documents, &question.related[r], recipe)
+                self._weigh(documents, &question.related[r], recipe, to)
                 r += 1
             most = min(question.terms[t].worth, question.terms[t].weight * idf(documents.live, self.touched_count))
             worth = <float>(recipe.related * most / (question.ideal or 1))
             if question.terms[t].stem != NONE:  # a memory that says it in the very word comes first
                 worth *= recipe.related_beside
             for i in range(self.touched_count):
-                doc = self.touched[i]
-                held(to, doc).sums[RELATED] += worth * self.weighed[doc] / (self.weighed[doc] + self.word_norms[doc])
-                self.weighed[doc] = 0
+                slot = self.touched[i]
+                times = self.weighed[slot]
+                self.weighed[slot] = 0
+                to.cells[slot].sums[RELATED] += worth * times / (
+                    times + word_norm(&self.norms, documents, to.cells[slot].tail.doc))
 
-    cdef void _weigh(self, Documents documents, const Relative* relative, const Recipe* recipe) noexcept:
+    cdef void _weigh(self, Documents documents, const Relative* relative, const Recipe* recipe, Sheet* to) noexcept:
         """Gather the postings of a related stem in weighed and touched."""
-        cdef uint32_t word = documents.lexicon.stems[relative.stem].first, i, doc
+        cdef uint32_t word = documents.lexicon.stems[relative.stem].first, i, slot
         cdef const Posting* found
         cdef float times
         while word != NONE:
             found = postings(&documents.lexicon.words[word])
             self.read += documents.lexicon.words[word].n
             for i in range(documents.lexicon.words[word].n):
-                doc = found[i].doc
                 times = relative.share * (
                     found[i].lead + recipe.caption * <float>found[i].caption + recipe.body * <float>found[i].body)
-                if times > 0 and documents.flags[doc] & ALIVE:
-                    self.touched[self.touched_count] = doc
-                    self.touched_count += self.weighed[doc] == 0
-                    self.weighed[doc] += times
+                if times > 0 and documents.flags[found[i].doc] & ALIVE:
+                    slot = slot_of(to, found[i].doc)
+                    self.touched[self.touched_count] = slot
+                    self.touched_count += self.weighed[slot] == 0
+                    self.weighed[slot] += times
             word = documents.lexicon.words[word].next
 
     cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, Sheet* to) noexcept:
@@ -268,7 +260,7 @@ cdef class Matching:
         cdef Word* word
         cdef const Posting* found
         cdef Py_ssize_t touched
-        cdef uint32_t w, i, doc
+        cdef uint32_t w, i, slot
         cdef int g, count, alike
         cdef bint all_live = documents.live == documents.n
         for g in range(question.gram_count):
@@ -282,12 +274,12 @@ cdef class Matching:
                 found = postings(word)
                 self.read += word.n
                 for i in range(word.n):
-                    doc = found[i].doc
                     count = found[i].lead + found[i].caption
-                    if count and (all_live or documents.flags[doc] & ALIVE):
-                        self.touched[touched] = doc
-                        touched += tally[doc] == 0
-                        tally[doc] += count
+                    if count and (all_live or documents.flags[found[i].doc] & ALIVE):
+                        slot = slot_of(to, found[i].doc)
+                        self.touched[touched] = slot
+                        touched += tally[slot] == 0
+                        tally[slot] += count
             if not touched:
                 absent += alike
                 continue
@@ -295,10 +287,11 @@ cdef class Matching:
             total += worth
             share = <float>worth
             for i in range(touched):
-                doc = self.touched[i]
-                times = <float>tally[doc]
-                tally[doc] = 0
-                held(to, doc).sums[GRAMS] += share * times / (times + self.gram_norms[doc])
+                slot = self.touched[i]
+                times = <float>tally[slot]
+                tally[slot] = 0
+                to.cells[slot].sums[GRAMS] += share * times / (
+                    times + gram_norm(&self.norms, documents, to.cells[slot].tail.doc))
         return total + absent * idf(documents.live, 0) if total else 0
 
     cdef bint _common(self, Documents documents, const Gram* gram) noexcept:
@@ -323,7 +316,7 @@ cdef class Matching:
         """Return the sum of the pairs' idf, by which what the column holds is to be divided."""
         cdef Lexicon lexicon = documents.lexicon
         cdef double total = 0, worth
-        cdef uint32_t first, second, word, doc
+        cdef uint32_t first, second, word, slot
         cdef Py_ssize_t i
         cdef int p
         for p in range(question.pair_count):
@@ -345,8 +338,8 @@ cdef class Matching:
             worth = idf(documents.live, self.touched_count)
             total += worth
             for i in range(self.touched_count):
-                doc = self.touched[i]
-                held(to, doc).sums[PAIRS] += <float>(worth * self.counts[doc] / (self.counts[doc] + recipe.k1))
+                slot = self.touched[i]
+                to.cells[slot].sums[PAIRS] += <float>(worth * self.counts[slot] / (self.counts[slot] + recipe.k1))
             clear(self)
         return total
 
@@ -356,22 +349,22 @@ cdef class Matching:
         cdef const Posting* found = postings(word)
         cdef const Word* words = documents.lexicon.words
         cdef const Listing* listing
-        cdef uint32_t i, k, doc, stem, before
+        cdef uint32_t i, k, slot, stem, before
         for i in range(word.n):
-            doc = found[i].doc
+            slot = to.slots[found[i].doc]
             # A dead document has no cell; one with a count was met through another word of the stem.
-            if not found[i].lead or cell_of(to, doc).mask & both != both or self.counts[doc]:
+            if not found[i].lead or to.cells[slot].mask & both != both or self.counts[slot]:
                 continue
-            listing = &documents.listings[doc]
+            listing = &documents.listings[found[i].doc]
             before = NONE
             for k in range(listing.lead):
                 if listing.words[k] & EXTRA:
                     continue
                 stem = words[listing.words[k]].stem
-                self.counts[doc] += stem == second and before == first
+                self.counts[slot] += stem == second and before == first
                 before = stem
-            if self.counts[doc]:
-                self.touched[self.touched_count] = doc
+            if self.counts[slot]:
+                self.touched[self.touched_count] = slot
                 self.touched_count += 1
 
     cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, Sheet* to,
@@ -403,8 +396,8 @@ cdef class Matching:
             if word.next == NONE:
                 self._alone(documents, word, recipe, to, FEEDBACK, <float>(value[i] / total), 0, False)
             else:
-                self._collect(documents, chosen[i])
-                score(self, recipe, <float>(value[i] / total), to, FEEDBACK)
+                self._collect(documents, chosen[i], to)
+                score(self, documents, <float>(value[i] / total), to, FEEDBACK)
                 clear(self)
             expanded.append(chosen[i])
         return 0
@@ -444,7 +437,7 @@ cdef class Matching:
     cdef int64_t nbytes(self) noexcept:
         return (
             self.counts_capacity * 8 + self.touched_capacity * 4 + (self.tally_capacity + self.weighed_capacity) * 4
-            + self.word_norm_capacity * 4 + self.gram_norm_capacity * 4 + self.session_capacity * 4
+            + self.session_capacity * 4
             + self.touched_sessions_capacity * 4 + self.session_scores_capacity * 8
             + self.stem_capacity * 4 + self.value_capacity * 8
         )
@@ -473,17 +466,17 @@ cdef int like_grams(Lexicon lexicon, Question question, int g) noexcept:
     return count
 
 
-cdef void score(Matching matching, const Recipe* recipe, float worth, Sheet* to, int column) noexcept:
+cdef void score(Matching matching, Documents documents, float worth, Sheet* to, int column) noexcept:
     """Add to the column what the gathered counts are worth."""
     cdef Py_ssize_t i
-    cdef uint32_t doc
     cdef uint64_t count
-    cdef float times, body = recipe.body, caption = recipe.caption
+    cdef float times, body = matching.norms.body, caption = matching.norms.caption
+    cdef Cell* cell
     for i in range(matching.touched_count):
-        doc = matching.touched[i]
-        count = matching.counts[doc]
+        cell = &to.cells[matching.touched[i]]
+        count = matching.counts[matching.touched[i]]
         times = <float>(count & FIELD_MASK)
         if count > FIELD_MASK:
             times += caption * <float>(count >> CAPTION_SHIFT & FIELD_MASK) + body * <float>(count >> BODY_SHIFT)
         if times > 0:
-            held(to, doc).sums[column] += worth * times / (times + matching.word_norms[doc])
+            cell.sums[column] += worth * times / (times + word_norm(&matching.norms, documents, cell.tail.doc))
