@@ -1,6 +1,6 @@
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 
-from engram_core.kernel.documents cimport Documents
+from engram_core.kernel.documents cimport FAR, Beside, Documents
 from engram_core.kernel.matching cimport Cell, Matching, Scales, Sheet
 from engram_core.kernel.question cimport Names, Question
 from engram_core.kernel.recipe cimport Recipe
@@ -27,6 +27,22 @@ cdef struct Weights:  # what the sums over all documents are made with
     uint16_t halved  # flags
     uint16_t cues  # flags that change a score
 
+cdef enum:
+    TILE = 1024  # documents that are summed up together
+    EDGE = 128  # of those before and behind them, which is as far as a pattern reaches
+
+cdef struct Shares:  # what the turns around a turn give, by its pattern
+    Beside around
+    float before
+    float second_before
+    float after
+    float second_after
+
+cdef struct Tile:  # by document, from EDGE before the first on
+    float[TILE + 2 * EDGE] base
+    uint64_t[TILE + 2 * EDGE] masks
+    Shares[FAR] shares
+
 cdef class TextIndex
 
 cdef class Scores:
@@ -40,6 +56,7 @@ cdef class Scores:
     cdef float* sessions
     cdef float* likeness  # by document, to the question's vector; NULL where none is asked for
     cdef Scales scales
+    cdef double[256] covered  # by mask, what a document gains whose terms are among the first eight
     cdef double[8][256] worths  # of the terms of each byte of a mask, together
     cdef Recipe recipe
     cdef double asked  # factor on an assistant's turn
@@ -56,6 +73,7 @@ cdef class Scores:
     cdef int _room(self) except -1
     cdef int _combine(self) except -1
     cdef void _add_up(self) noexcept
+    cdef void _add_tile(self, const Tile* tile, const Weights* weights, Py_ssize_t first, Py_ssize_t last) noexcept
     cdef float _finished(self, Py_ssize_t doc, double score, uint64_t mask, uint16_t found) noexcept
     cdef void _mentions(self) noexcept
     cdef void _weigh_terms(self) noexcept

@@ -18,7 +18,7 @@ index is used by one thread at a time; Scores stay valid until the index changes
 from cpython.buffer cimport PyBUF_WRITABLE
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memset
+from libc.string cimport memmove, memset
 
 from engram_core.kernel.documents cimport (
     ALIVE, ASSISTANT, EXTRA, FAR, HAS_NUMBER, HAS_TIME, INSTRUCTION, NO_DAY, QUESTION, Around, Beside, Listing,
@@ -281,41 +281,67 @@ cdef class Scores:
         return 0
 
     cdef void _add_up(self) noexcept:
-        """Sum up what every document has. One pass over columns of a few bytes; cells are few, and read where held."""
+        """Sum up what every document has, a tile of them after the other.
+
+        What the cells of a tile and of those beside it come to is laid out by document first, so that turns find their
+        neighbours' in the nearest cache, and that the sums need no decision that depends on what was found.
+        """
+        cdef Py_ssize_t first, last = 0
+        cdef Tile tile
+        cdef Weights weights = weights_of(self)
+        cdef uint32_t slot
+        cdef Cell* cells = self.sheet.cells
+        for slot in range(1, self.sheet.used + 1):
+            cells[slot].tail.base = base_of(&cells[slot], &weights, self.documents.flags, self.documents.speaker)
+        for slot in range(self.documents.pattern_count):
+            tile.shares[slot] = shares_of(self.documents.patterns[slot], &weights)
+        memset(tile.base, 0, EDGE * sizeof(float))
+        memset(tile.masks, 0, EDGE * sizeof(uint64_t))
+        spread(self, &tile, EDGE, 0, EDGE)
+        for first in range(0, self.n, TILE):
+            last = min(first + TILE, self.n)
+            spread(self, &tile, 2 * EDGE, first + EDGE, last - first)
+            self._add_tile(&tile, &weights, first, last)
+            memmove(tile.base, tile.base + TILE, 2 * EDGE * sizeof(float))
+            memmove(tile.masks, tile.masks + TILE, 2 * EDGE * sizeof(uint64_t))
+
+    cdef void _add_tile(self, const Tile* tile, const Weights* weights, Py_ssize_t first, Py_ssize_t last) noexcept:
         cdef Documents documents = self.documents
         cdef const uint16_t* flags = documents.flags
+        cdef const uint16_t* cost = documents.cost
         cdef const uint8_t* beside = documents.beside
         cdef const int32_t* session = documents.session
         cdef const float* sessions = self.sessions
-        cdef const uint32_t* slots = self.sheet.slots
-        cdef Cell* cells = self.sheet.cells
+        cdef const float* base = tile.base + EDGE - first
+        cdef const uint64_t* masks = tile.masks + EDGE - first
+        cdef const Shares* shares
         cdef float* data = self.data
-        cdef Beside around
-        cdef Weights weights = weights_of(self)
         cdef bint always = self.span_count > 0 or self.likeness != NULL
         cdef Py_ssize_t doc
-        cdef uint32_t slot
         cdef uint64_t mask
         cdef uint16_t cues
         cdef float sum
-        for slot in range(1, self.sheet.used + 1):
-            cells[slot].tail.base = base_of(&cells[slot], &weights, flags, documents.speaker)
-        for doc in range(self.n):
+        for doc in range(first, last):
             if not flags[doc] & ALIVE:
                 data[doc] = 0
                 continue
-            sum = cells[slots[doc]].tail.base
-            mask = cells[slots[doc]].mask
             if beside[doc] == FAR:
-                sum += near(self, doc, &weights)
+                sum = base[doc] + near(self, doc, weights)
                 mask = mask_around(self, doc)
-            elif beside[doc]:
-                around = documents.patterns[beside[doc]]
-                sum += near_of(around, slots + doc, cells, &weights, documents.cost + doc)
-                mask |= cells[slots[doc + around.before]].mask | cells[slots[doc + around.after]].mask
-            sum += session_part(sum, sessions[session[doc]], &weights)
+            else:
+                shares = &tile.shares[beside[doc]]
+                sum = (shares.before * base[doc + shares.around.before]
+                       + shares.second_before * base[doc + shares.around.second_before]
+                       + shares.after * base[doc + shares.around.after]
+                       + shares.second_after * base[doc + shares.around.second_after])
+                sum = base[doc] + (sum * weights.long_turn if cost[doc] > weights.long_turn_tokens else sum)
+                mask = masks[doc] | masks[doc + shares.around.before] | masks[doc + shares.around.after]
+            sum += session_part(sum, sessions[session[doc]], weights)
             cues = flags[doc] & weights.cues
-            data[doc] = self._finished(doc, sum, mask, cues) if mask or cues or always else sum
+            if cues or always or self.question.term_count > 8:
+                data[doc] = self._finished(doc, sum, mask, cues)
+            else:
+                data[doc] = <float>(sum + self.covered[mask])
 
     cdef inline float _finished(self, Py_ssize_t doc, double score, uint64_t mask, uint16_t found) noexcept:
         """Add what a live document has besides context and session.
@@ -357,6 +383,8 @@ cdef class Scores:
                 worth = self.question.terms[8 * byte + bit].worth
                 for rest in range(1 << bit):
                     self.worths[byte][rest | 1 << bit] = self.worths[byte][rest] + worth
+        for rest in range(1 << min(8, terms)):
+            self.covered[rest] = self.recipe.coverage * self._coverage(rest)
 
     cdef inline double _coverage(self, uint64_t mask) noexcept:
         """Return the squared share of the question's worth that these terms have."""
@@ -420,23 +448,8 @@ cdef inline float base_of(const Cell* cell, const Weights* weights, const uint16
     return base
 
 
-cdef inline float near_of(Beside around, const uint32_t* slots, const Cell* cells, const Weights* weights,
-                          const uint16_t* cost) noexcept:
-    """Return a turn's share of the turns around it; slots and cost are those from its own on."""
-    cdef float near = 0
-    if around.before:
-        near = weights.previous * cells[slots[around.before]].tail.base
-    if around.second_before:
-        near += weights.second_previous * cells[slots[around.second_before]].tail.base
-    if around.after:
-        near += weights.next * cells[slots[around.after]].tail.base
-    if around.second_after:
-        near += weights.second_next * cells[slots[around.second_after]].tail.base
-    return near * weights.long_turn if near and cost[0] > weights.long_turn_tokens else near
-
-
 cdef float near(Scores scores, Py_ssize_t doc, const Weights* weights) noexcept:
-    """Return the same of any turn, wherever those around it stand."""
+    """Return a turn's share of the turns around it, wherever they stand."""
     cdef Around around = scores.documents.around(doc)
     cdef const Sheet* sheet = &scores.sheet
     cdef float near = weights.previous * cell_of(sheet, around.before).tail.base
@@ -444,6 +457,29 @@ cdef float near(Scores scores, Py_ssize_t doc, const Weights* weights) noexcept:
     near += weights.next * cell_of(sheet, around.after).tail.base
     near += weights.second_next * cell_of(sheet, around.second_after).tail.base
     return near * weights.long_turn if scores.documents.cost[doc] > weights.long_turn_tokens else near
+
+
+cdef Shares shares_of(Beside around, const Weights* weights) noexcept:
+    """Return what each of the turns around gives, 0 where there is none."""
+    cdef Shares shares
+    shares.around = around
+    shares.before = weights.previous if around.before else 0
+    shares.second_before = weights.second_previous if around.second_before else 0
+    shares.after = weights.next if around.after else 0
+    shares.second_after = weights.second_next if around.second_after else 0
+    return shares
+
+
+cdef void spread(Scores scores, Tile* tile, Py_ssize_t at, Py_ssize_t first, Py_ssize_t count) noexcept:
+    """Lay out ``count`` documents from the first on, beginning ``at`` a place of the tile; there may be fewer."""
+    cdef const uint32_t* slots = scores.sheet.slots + first
+    cdef const Cell* cells = scores.sheet.cells
+    cdef Py_ssize_t i, known = min(max(scores.n - first, 0), count)
+    for i in range(known):
+        tile.base[at + i] = cells[slots[i]].tail.base
+        tile.masks[at + i] = cells[slots[i]].mask
+    memset(tile.base + at + known, 0, (count - known) * sizeof(float))
+    memset(tile.masks + at + known, 0, (count - known) * sizeof(uint64_t))
 
 
 cdef inline float session_part(float context, float session, const Weights* weights) noexcept:

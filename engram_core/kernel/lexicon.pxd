@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from engram_core.kernel.analysis cimport Language, Tokens
-from engram_core.kernel.growable cimport Table
+from engram_core.kernel.growable cimport NONE, Table
 
 cdef enum Field:
     LEAD = 0
@@ -43,6 +43,11 @@ cdef struct Gram:
     uint32_t* words  # that hold it
     uint32_t n
 
+cdef struct Spellings:  # the words of a stem, which are told without a look at the lexicon
+    uint32_t stem
+    uint32_t[8] words
+    int count  # -1: there are more
+
 cdef inline const Posting* postings(const Word* word) noexcept nogil:
     return &word.postings.one if word.n < 2 else word.postings.many
 
@@ -81,3 +86,27 @@ cdef class Lexicon:
 
     cdef uint32_t _enter_stem(self, str text) except? 0
     cdef int _enter_gram(self, uint64_t hash, uint32_t word) except -1
+
+
+cdef inline void spell(Lexicon lexicon, uint32_t stem, Spellings* to) noexcept:
+    """Gather the words of a stem."""
+    cdef uint32_t word = lexicon.stems[stem].first
+    to.stem, to.count = stem, 0
+    while word != NONE:
+        if to.count == 8:
+            to.count = -1
+            return
+        to.words[to.count] = word
+        to.count += 1
+        word = lexicon.words[word].next
+
+
+cdef inline bint spelled(Lexicon lexicon, const Spellings* spellings, uint32_t word) noexcept:
+    """Tell whether the word is one of them."""
+    cdef int i
+    if spellings.count < 0:
+        return lexicon.words[word].stem == spellings.stem
+    for i in range(spellings.count):
+        if spellings.words[i] == word:
+            return True
+    return False

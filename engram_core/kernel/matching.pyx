@@ -12,7 +12,7 @@ from libc.string cimport memcmp, memset
 
 from engram_core.kernel.documents cimport ALIVE, EXTRA, Listing
 from engram_core.kernel.growable cimport NONE, reserve
-from engram_core.kernel.lexicon cimport Gram, Lexicon, Posting, Stem, postings
+from engram_core.kernel.lexicon cimport Gram, Lexicon, Posting, Spellings, Stem, postings, spell, spelled
 from engram_core.kernel.question cimport Relative, Term
 from engram_core.kernel.ranking cimport best_documents, most_typical
 
@@ -347,22 +347,25 @@ cdef class Matching:
                           Sheet* to) noexcept:
         """Count where first stands right before second in the leads of the documents that hold the word."""
         cdef const Posting* found = postings(word)
-        cdef const Word* words = documents.lexicon.words
         cdef const Listing* listing
-        cdef uint32_t i, k, slot, stem, before
+        cdef Spellings firsts, seconds
+        cdef uint32_t i, k, slot
+        cdef bint before
+        spell(documents.lexicon, first, &firsts)
+        spell(documents.lexicon, second, &seconds)
         for i in range(word.n):
             slot = to.slots[found[i].doc]
             # A dead document has no cell; one with a count was met through another word of the stem.
             if not found[i].lead or to.cells[slot].mask & both != both or self.counts[slot]:
                 continue
             listing = &documents.listings[found[i].doc]
-            before = NONE
+            before = False
             for k in range(listing.lead):
                 if listing.words[k] & EXTRA:
                     continue
-                stem = words[listing.words[k]].stem
-                self.counts[slot] += stem == second and before == first
-                before = stem
+                if before and spelled(documents.lexicon, &seconds, listing.words[k]):
+                    self.counts[slot] += 1
+                before = spelled(documents.lexicon, &firsts, listing.words[k])
             if self.counts[slot]:
                 self.touched[self.touched_count] = slot
                 self.touched_count += 1
@@ -377,7 +380,7 @@ cdef class Matching:
         cdef double total = 0
         cdef int count = 0, found, i
         cdef const Word* word
-        count = best_documents(documents, to, grams, min(<int>recipe.feedback_documents, MOST_BEST), best, weight)
+        count = best_documents(to, grams, min(<int>recipe.feedback_documents, MOST_BEST), best, weight)
         if not count:
             return 0
         documents.operation += 1

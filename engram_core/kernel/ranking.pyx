@@ -7,44 +7,42 @@ from engram_core.kernel.matching cimport GRAMS, RELATED, WORDS, Cell
 cdef double NEAR = 1e-6
 
 
-cdef int best_documents(Documents documents, const Sheet* to, double grams, int wanted, uint32_t* best,
-                        double* weight) noexcept:
-    """Find the best documents by words and 4-grams and the share of each in their sum; return how many."""
-    cdef Py_ssize_t doc
-    cdef uint32_t slot
+cdef int best_documents(const Sheet* to, double grams, int wanted, uint32_t* best, double* weight) noexcept:
+    """Find the best documents by words and 4-grams, the earlier of equal ones, and their shares; return how many."""
     cdef const Cell* cell
     cdef double score, total = 0
-    cdef float share = <float>grams, least = 0  # most documents are told from the best by this one comparison
+    cdef float share = <float>grams, said, least = 0  # most documents are told from the best by this one comparison
+    cdef uint32_t slot
     cdef int count = 0, i
     if wanted < 1:
         return 0
-    for doc in range(documents.n):
-        slot = to.slots[doc]
-        if not slot:
-            continue
+    for slot in range(1, to.used + 1):
         cell = &to.cells[slot]
-        if cell.sums[WORDS] + cell.sums[RELATED] <= 0:  # alike in spelling only, which says nothing of the matter
-            continue
-        if cell.sums[WORDS] + cell.sums[RELATED] + share * cell.sums[GRAMS] <= least:
+        said = cell.sums[WORDS] + cell.sums[RELATED]
+        if said <= 0 or said + share * cell.sums[GRAMS] < least:  # alike in spelling only says nothing of the matter
             continue
         score = <double>cell.sums[WORDS] + cell.sums[RELATED] + grams * cell.sums[GRAMS]
-        if count == wanted and score <= weight[count - 1] + NEAR:
+        if count == wanted and not before(score, cell.tail.doc, weight[count - 1], best[count - 1]):
             continue
         i = count if count < wanted else wanted - 1
-        while i > 0 and score > weight[i - 1] + NEAR:
+        while i > 0 and before(score, cell.tail.doc, weight[i - 1], best[i - 1]):
             weight[i] = weight[i - 1]
             best[i] = best[i - 1]
             i -= 1
         weight[i] = score
-        best[i] = <uint32_t>doc
+        best[i] = cell.tail.doc
         count = min(count + 1, wanted)
         if count == wanted:
-            least = <float>weight[count - 1]
+            least = <float>(weight[count - 1] - 2 * NEAR)
     for i in range(count):
         total += weight[i]
     for i in range(count):
         weight[i] /= total
     return count
+
+
+cdef inline bint before(double score, uint32_t doc, double other, uint32_t beside) noexcept:
+    return score > other + NEAR or (score > other - NEAR and doc < beside)
 
 
 cdef int most_typical(Lexicon lexicon, const uint32_t* stems, const double* values, int found, int wanted,
