@@ -12,7 +12,6 @@ cdef enum Flag:
     HAS_TIME = 32
     HAS_NUMBER = 64
     QUESTION = 128
-    FIRST = 256  # while the words are entered: somebody speaks of themselves
 
 cdef enum:
     EXTRA = 0x80000000  # set in a document's list for a word that only adds to another
@@ -76,7 +75,8 @@ cdef class Documents:
     cdef uint32_t operation  # the newest that marked stems
     cdef int64_t version  # changes with every document
 
-    cdef uint16_t* flags
+    cdef uint8_t* flags
+    cdef bint first_person  # while words are entered: somebody speaks of themselves
     cdef Link* links
     cdef uint8_t* beside  # which of the patterns: none for the first
     cdef Beside[FAR] patterns

@@ -98,7 +98,7 @@ cdef class Documents:
 
     cdef int _room(self) except -1:
         cdef Py_ssize_t n = self.n + 1
-        reserve(<void**>&self.flags, &self.capacity[0], n, sizeof(uint16_t))
+        reserve(<void**>&self.flags, &self.capacity[0], n, sizeof(uint8_t))
         reserve(<void**>&self.links, &self.capacity[1], n, sizeof(Link))
         reserve(<void**>&self.session, &self.capacity[2], n, sizeof(int32_t))
         reserve(<void**>&self.speaker, &self.capacity[3], n, sizeof(int32_t))
@@ -127,6 +127,7 @@ cdef class Documents:
             self.tokens.scan(caption, 0, len(caption), elisions)
         reserve(<void**>&self.buffer, &self.buffer_capacity, self.tokens.n, sizeof(uint32_t))
         listing.n = listing.lead = 0
+        self.first_person = False
         self._post(doc, lead, body)
         listing.words = NULL
         if listing.n:
@@ -135,9 +136,8 @@ cdef class Documents:
                 raise MemoryError()
             memcpy(listing.words, self.buffer, listing.n * sizeof(uint32_t))
             self.listing_bytes += (listing.n * 4 + 8 + 15) & ~15
-        if asks(text) and not self.flags[doc] & FIRST:
+        if asks(text) and not self.first_person:
             self.flags[doc] |= QUESTION
-        self.flags[doc] &= ~FIRST
         self.lead_total += lengths.lead
         self.body_total += lengths.body
         self.caption_total += lengths.caption
@@ -185,8 +185,8 @@ cdef class Documents:
             if field != CAPTION and kind == WORD:
                 history = (history << 8 if self.tokens.tokens[i].after_space else 0) | word.cue
                 if word.marks:
-                    self.flags[doc] |= (HAS_NUMBER if word.marks & NUMBER else 0) | (
-                        FIRST if word.marks & FIRST_PERSON else 0)
+                    self.flags[doc] |= HAS_NUMBER if word.marks & NUMBER else 0
+                    self.first_person |= word.marks & FIRST_PERSON != 0
                 if word.cue and self.tokens.tokens[i].end <= LEAD_SIZE and instructs(history):
                     self.flags[doc] |= INSTRUCTION
             if word.stem == NONE:
@@ -386,7 +386,7 @@ cdef class Documents:
     cdef int64_t nbytes(self) noexcept:
         return (
             self.lexicon.nbytes() + self.listing_bytes
-            + self.capacity[0] * 2 + self.capacity[1] * sizeof(Link) + self.capacity[2] * 4 + self.capacity[3] * 4
+            + self.capacity[0] + self.capacity[1] * sizeof(Link) + self.capacity[2] * 4 + self.capacity[3] * 4
             + self.capacity[4] * 4 + self.capacity[5] * 2 + self.capacity[6] * sizeof(Lengths)
             + self.capacity[7] * sizeof(Listing) + self.capacity[8] + self.capacity[9] * sizeof(Size)
             + self.session_capacity * sizeof(Session)

@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from engram_core.kernel.documents cimport FAR, Beside, Documents
 from engram_core.kernel.matching cimport Cell, Matching, Scales, Sheet
@@ -24,8 +24,8 @@ cdef struct Weights:  # what the sums over all documents are made with
     float long_turn_tokens
     float session
     int32_t named  # the speaker, or -1
-    uint16_t halved  # flags
-    uint16_t cues  # flags that change a score
+    uint8_t halved  # flags
+    uint8_t cues  # flags that change a score
 
 cdef enum:
     TILE = 1024  # documents that are summed up together
@@ -74,7 +74,7 @@ cdef class Scores:
     cdef int _combine(self) except -1
     cdef void _add_up(self) noexcept
     cdef void _add_tile(self, const Tile* tile, const Weights* weights, Py_ssize_t first, Py_ssize_t last) noexcept
-    cdef float _finished(self, Py_ssize_t doc, double score, uint64_t mask, uint16_t found) noexcept
+    cdef float _finished(self, Py_ssize_t doc, double score, uint64_t mask, uint8_t found) noexcept
     cdef void _mentions(self) noexcept
     cdef void _weigh_terms(self) noexcept
     cdef bint _wanted(self, Py_ssize_t doc, int cue) noexcept

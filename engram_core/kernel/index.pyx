@@ -307,7 +307,7 @@ cdef class Scores:
 
     cdef void _add_tile(self, const Tile* tile, const Weights* weights, Py_ssize_t first, Py_ssize_t last) noexcept:
         cdef Documents documents = self.documents
-        cdef const uint16_t* flags = documents.flags
+        cdef const uint8_t* flags = documents.flags
         cdef const uint16_t* cost = documents.cost
         cdef const uint8_t* beside = documents.beside
         cdef const int32_t* session = documents.session
@@ -319,7 +319,7 @@ cdef class Scores:
         cdef bint always = self.span_count > 0 or self.likeness != NULL
         cdef Py_ssize_t doc
         cdef uint64_t mask
-        cdef uint16_t cues
+        cdef uint8_t cues
         cdef float sum
         for doc in range(first, last):
             if not flags[doc] & ALIVE:
@@ -343,7 +343,7 @@ cdef class Scores:
             else:
                 data[doc] = <float>(sum + self.covered[mask])
 
-    cdef inline float _finished(self, Py_ssize_t doc, double score, uint64_t mask, uint16_t found) noexcept:
+    cdef inline float _finished(self, Py_ssize_t doc, double score, uint64_t mask, uint8_t found) noexcept:
         """Add what a live document has besides context and session.
 
         ``mask`` are the terms it or a neighbour holds, ``found`` those of its flags that change a score.
@@ -435,7 +435,7 @@ cdef inline float one_at_most(float value) noexcept:
     return value if value < 1 else 1
 
 
-cdef inline float base_of(const Cell* cell, const Weights* weights, const uint16_t* flags, const int32_t* speaker) noexcept:
+cdef inline float base_of(const Cell* cell, const Weights* weights, const uint8_t* flags, const int32_t* speaker) noexcept:
     """Sum up what a reached document has."""
     cdef const float* sums = cell.sums
     cdef float base = (

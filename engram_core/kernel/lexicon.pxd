@@ -81,7 +81,7 @@ cdef class Lexicon:
     cdef int cut_grams(self, str head) except -1
     cdef uint32_t gram(self, uint64_t hash) noexcept
     cdef int post(self, uint32_t word, uint32_t doc, int field) except -1
-    cdef int purge(self, const uint16_t* flags, uint16_t alive) except -1
+    cdef int purge(self, const uint8_t* flags, uint8_t alive) except -1
     cdef int64_t nbytes(self) noexcept
 
     cdef uint32_t _enter_stem(self, str text) except? 0
@@ -101,11 +101,11 @@ cdef inline void spell(Lexicon lexicon, uint32_t stem, Spellings* to) noexcept:
         word = lexicon.words[word].next
 
 
-cdef inline bint spelled(Lexicon lexicon, const Spellings* spellings, uint32_t word) noexcept:
+cdef inline bint spelled(const Word* words, const Spellings* spellings, uint32_t word) noexcept:
     """Tell whether the word is one of them."""
     cdef int i
     if spellings.count < 0:
-        return lexicon.words[word].stem == spellings.stem
+        return words[word].stem == spellings.stem
     for i in range(spellings.count):
         if spellings.words[i] == word:
             return True

@@ -199,7 +199,7 @@ cdef class Lexicon:
             last.caption += last.caption < 255
         return 0
 
-    cdef int purge(self, const uint16_t* flags, uint16_t alive) except -1:
+    cdef int purge(self, const uint8_t* flags, uint8_t alive) except -1:
         """Drop the postings of documents that are gone."""
         cdef Py_ssize_t i
         cdef uint32_t n, kept

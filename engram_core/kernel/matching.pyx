@@ -11,7 +11,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcmp, memset
 
 from engram_core.kernel.documents cimport ALIVE, EXTRA, Listing
-from engram_core.kernel.growable cimport NONE, reserve
+from engram_core.kernel.growable cimport NONE, fetch, reserve
 from engram_core.kernel.lexicon cimport Gram, Lexicon, Posting, Spellings, Stem, postings, spell, spelled
 from engram_core.kernel.question cimport Relative, Term
 from engram_core.kernel.ranking cimport best_documents, most_typical
@@ -20,6 +20,7 @@ cdef enum:
     MOST_BEST = 16
     MOST_EXPANDED = 64
     # A document's counts of one stem lie in one number, so that adding needs no unpacking.
+    AHEAD = 8  # documents whose words are asked for before they are looked at
     COMMON_PLACES = 4000  # a 4-gram in more places is not read if these are also more than
     COMMON_PART = 25  # one for so many documents
     CAPTION_SHIFT = 20
@@ -347,26 +348,37 @@ cdef class Matching:
                           Sheet* to) noexcept:
         """Count where first stands right before second in the leads of the documents that hold the word."""
         cdef const Posting* found = postings(word)
+        cdef const Word* words = documents.lexicon.words
+        cdef const Listing* listings = documents.listings
         cdef const Listing* listing
         cdef Spellings firsts, seconds
-        cdef uint32_t i, k, slot
+        cdef uint32_t* met = self.touched + self.touched_count
+        cdef uint32_t i, k, slot, count = 0
+        cdef uint64_t times
         cdef bint before
         spell(documents.lexicon, first, &firsts)
         spell(documents.lexicon, second, &seconds)
         for i in range(word.n):
             slot = to.slots[found[i].doc]
             # A dead document has no cell; one with a count was met through another word of the stem.
-            if not found[i].lead or to.cells[slot].mask & both != both or self.counts[slot]:
-                continue
-            listing = &documents.listings[found[i].doc]
+            if found[i].lead and to.cells[slot].mask & both == both and not self.counts[slot]:
+                met[count] = slot
+                count += 1
+                fetch(&listings[found[i].doc])
+        for i in range(count):
+            if i + AHEAD < count:
+                fetch(listings[to.cells[met[i + AHEAD]].tail.doc].words)
+            slot = met[i]
+            listing = &listings[to.cells[slot].tail.doc]
             before = False
+            times = 0
             for k in range(listing.lead):
                 if listing.words[k] & EXTRA:
                     continue
-                if before and spelled(documents.lexicon, &seconds, listing.words[k]):
-                    self.counts[slot] += 1
-                before = spelled(documents.lexicon, &firsts, listing.words[k])
-            if self.counts[slot]:
+                times += before and spelled(words, &seconds, listing.words[k])
+                before = spelled(words, &firsts, listing.words[k])
+            if times:
+                self.counts[slot] = times
                 self.touched[self.touched_count] = slot
                 self.touched_count += 1
 

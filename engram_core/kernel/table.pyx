@@ -30,6 +30,7 @@ cdef enum:
     FADED = 1281  # entries; what is older than forty half-lives has none of its recency left to speak of
     GRADES = 1024  # that scores are told apart by before they are worked out
     AHEAD = 12  # memories asked for before they are looked at
+    PART = 64  # of them that are told apart by their text scores at once
 
 cdef float[FADED] fading  # 2^-(i / STEPS): the recency of a memory i steps old
 cdef int step
@@ -56,14 +57,12 @@ cdef int push(List* list, int32_t value) except -1:
     return 0
 
 
-cdef bint worse(Entry* a, Entry* b) noexcept nogil:
-    if a.pinned != b.pinned:
-        return a.pinned < b.pinned
-    return a.score < b.score or (a.score == b.score and a.seq < b.seq)
-
-
 cdef int compare(const void* left, const void* right) noexcept nogil:
-    return 1 if worse(<Entry*>left, <Entry*>right) else -1
+    cdef Entry* a = <Entry*>left
+    cdef Entry* b = <Entry*>right
+    if a.pinned != b.pinned:
+        return b.pinned - a.pinned
+    return 1 if a.score < b.score or (a.score == b.score and a.seq < b.seq) else -1
 
 
 cdef class Selection:
@@ -88,7 +87,8 @@ cdef class Selection:
 
     @property
     def signals(self):
-        return [(self.entries[i].relevance, self.entries[i].recency, self.entries[i].importance, self.entries[i].cue, self.layer, self.entries[i].use) for i in range(self.n)]
+        return [(one.relevance, one.recency, one.importance, one.cue, self.layer, one.use) for one in
+                self.entries[:self.n]]
 
 
 cdef class Table:
@@ -360,8 +360,9 @@ cdef class Table:
         can be. Whose most is below what ``k`` others have at least is left out, unseen but for a glance; where there
         are no ``pins``, most are told by their text score alone, without one.
         """
-        cdef Py_ssize_t i, n = 0, above = 0
-        cdef int32_t number
+        cdef Py_ssize_t i, n = 0, above = 0, last = count - 1
+        cdef int32_t at, some, number
+        cdef int32_t[PART] likely
         cdef int32_t* found
         cdef float* tops
         cdef int32_t[GRADES] graded
@@ -376,41 +377,45 @@ cdef class Table:
         reserve(<void**>&self.found.items, &self.found.room, count, sizeof(int32_t))
         memset(graded, 0, sizeof(graded))
         found, tops = self.found.items, self.tops
-        for i in range(count - 1, -1, -1):
-            number = items[i]
-            raw = 0
-            if number < asked.raw_n:
-                raw = positive(asked.raw[number])
-                if raw <= telling:
+        while last >= 0:
+            some = 0
+            while last >= 0 and some < PART:
+                number = likely[some] = items[last]
+                last -= 1
+                if number >= asked.raw_n or positive(asked.raw[number]) > telling:
+                    fetch(&self.glances[number])
+                    some += 1
+            for at in range(some):
+                number = likely[at]
+                raw = positive(asked.raw[number]) if number < asked.raw_n else 0
+                glance = &self.glances[number]
+                if not glance.alive:
                     continue
-            glance = &self.glances[number]
-            if not glance.alive:
-                continue
-            if (checked or glance.timed) and self._why_not(number, asked, groups):
-                continue
-            base = asked.relevance * (raw / (1 + raw)) + asked.importance * glance.importance + asked.layer
-            if asked.ncues:
-                base += asked.cues * self._cue(number, asked)
-            if glance.noted and asked.use > 0:
-                uses = self.docs[number].uses
-                base += asked.use * uses / (uses + HALF_USED)
-            steps = <double>(asked.now - glance.ts) * pace
-            steps = steps if steps > 0 else 0
-            step = <int>(steps if steps < FADED - 2 else FADED - 2)
-            least = base + asked.recency * fading[step + 1]
-            found[n] = number
-            tops[n] = <float>1e30 if glance.pinned else <float>(base + asked.recency * fading[step])
-            n += 1
-            grade = min(<int>(least * grades), GRADES - 1)
-            if grade <= bar and n > k:
-                continue
-            graded[max(grade, 0)] += 1
-            above += grade > bar
-            while above >= k:
-                bar += 1
-                above -= graded[bar]
-                if not pins and asked.relevance > 0:
-                    telling = telling_score((bar / grades - 1e-5 * all - others) / asked.relevance)
+                if (checked or glance.timed) and self._why_not(number, asked, groups):
+                    continue
+                base = asked.relevance * (raw / (1 + raw)) + asked.importance * glance.importance + asked.layer
+                if asked.ncues:
+                    base += asked.cues * self._cue(number, asked)
+                if glance.noted and asked.use > 0:
+                    uses = self.docs[number].uses
+                    base += asked.use * uses / (uses + HALF_USED)
+                steps = <double>(asked.now - glance.ts) * pace
+                steps = steps if steps > 0 else 0
+                step = <int>(steps if steps < FADED - 2 else FADED - 2)
+                least = base + asked.recency * fading[step + 1]
+                found[n] = number
+                tops[n] = <float>1e30 if glance.pinned else <float>(base + asked.recency * fading[step])
+                n += 1
+                grade = min(<int>(least * grades), GRADES - 1)
+                if grade <= bar and n > k:
+                    continue
+                graded[max(grade, 0)] += 1
+                above += grade > bar
+                while above >= k:
+                    bar += 1
+                    above -= graded[bar]
+                    if not pins and asked.relevance > 0:
+                        telling = telling_score((bar / grades - 1e-5 * all - others) / asked.relevance)
         floor = <float>(bar / grades - 1e-5 * all) if bar else -1e30
         self.found.n = 0
         for i in range(n):
