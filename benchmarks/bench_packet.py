@@ -3,8 +3,10 @@
 Prints JSON. Goals: at 10,000 memories of one owner, persist=true, explanation included, the median is at most 4 x
 the floor without a query (hoped for: 2.5) and 6 x with one (4); p99/median at most 1.5 x the floor's, best of five;
 from 1,000 to 100,000 memories the median without a query grows at most 1.5 x, and with one, the part outside the kernel
-(`outside_kernel_us`, by timers around every call of it, in one process) does too. Also printed: the fetch of 40 rows by
-key from an open SQLite connection, the yardstick of the earlier library (43 x / 140 x / 1,250 x that fetch).
+(by timers around every call of it, in one process) does too. For both, the sizes take turns; `each_alone` shows what
+they do not share then: Python is slower where a question over 100,000 memories has just gone through the caches. Also
+printed: the fetch of 40 rows by key from an open SQLite connection, the yardstick of the earlier library (43 x, 140 x,
+1,250 x that fetch).
 
     python benchmarks packet [--sizes 1000,10000,100000] [--requests 400] [--runs 5]
 """
@@ -23,9 +25,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import accumulate
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import NamedTuple
 
 from engram import Memory
 from engram_core.daemon.handlers import Engine
@@ -177,69 +180,117 @@ class Timers:
                                   if not name.startswith("_") and callable(value)})
 
 
-def outside_kernel(database: str, requests: list[dict[str, object]], times: int) -> float:
-    """Return the median microseconds that a packet takes beside the kernel's own work."""
+class Filled(NamedTuple):
+    """A daemon whose one owner has so many memories."""
+
+    size: int
+    memory: Memory
+    queries: list[str]
+    database: str
+    path: str
+
+    def asked(self, *, query: bool) -> list[dict[str, object]]:
+        """Return the requests without a query, or those with one."""
+        return [request(self.size, one) for one in self.queries] if query else [request(self.size, None)]
+
+    def lines(self, *, query: bool) -> list[bytes]:
+        """Return them as they go over the socket."""
+        return [json.dumps({"jsonrpc": "2.0", "id": 1, "method": "build_memory_packet", "params": {
+            "request": one, "render": True}}).encode() + b"\n" for one in self.asked(query=query)]
+
+
+def filled(size: int, stack: ExitStack) -> Filled:
+    """Start a daemon in a home of its own and fill it."""
+    home = stack.enter_context(tempfile.TemporaryDirectory(prefix="eb"))
+    os.environ.update(HOME=home, XDG_RUNTIME_DIR=home)
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "ENGRAM_SOCKET"):
+        os.environ.pop(name, None)
+    memory = Memory.connect()
+    stack.callback(memory.shutdown)
+    queries = fill(memory, size)
+    status = memory.status()
+    return Filled(size, memory, queries, status["database"], status["socket"])
+
+
+def outside_kernel(places: list[Filled], times: int, *, query: bool) -> list[float]:
+    """Return for each place the median microseconds that a packet takes beside the kernel's own work.
+
+    The places take turns in one process, so that all find the caches as the others' kernels left them.
+    """
     timers = Timers()
     pool = [name for name in vars(gather.Pool) if not name.startswith("_") and name != "n"]
-    places = [(index, "TextIndex", ("query",)), (index, "Table", ("select",)), (gather, "Pool", tuple(pool)),
-              (budget, "Fit", ("run",))]
-    held = [(module, name, getattr(module, name)) for module, name, _ in places]
+    kernels = [(index, "TextIndex", ("query",)), (index, "Table", ("select",)), (gather, "Pool", tuple(pool)),
+               (budget, "Fit", ("run",))]
+    held = [(module, name, getattr(module, name)) for module, name, _ in kernels]
     held += [(module, "shown", module.shown) for module in (compose, lines)]
-    for module, name, methods in places:
+    for module, name, methods in kernels:
         setattr(module, name, timers.around(getattr(module, name), *methods))
     for module in (compose, lines):
         module.shown = timers.functions(module.shown)
     try:
-        engine = Engine(load(env=os.environ), database)
-        taken = []
-        for at in range(times + len(requests)):
-            timers.spent = 0.0
-            start = time.perf_counter()
-            engine.read("build_memory_packet", {"request": requests[at % len(requests)], "render": True})
-            taken.append(time.perf_counter() - start - timers.spent)
-        engine.close()
+        engines = [Engine(load(env=os.environ), place.database) for place in places]
+        asked = [place.asked(query=query) for place in places]
+        taken: list[list[float]] = [[] for _ in places]
+        for at in range(times + QUERIES):
+            for engine, requests, out in zip(engines, asked, taken, strict=True):
+                timers.spent = 0.0
+                start = time.perf_counter()
+                engine.read("build_memory_packet", {"request": requests[at % len(requests)], "render": True})
+                out.append(time.perf_counter() - start - timers.spent)
+        for engine in engines:
+            engine.close()
     finally:
         for module, name, kernel in held:
             setattr(module, name, kernel)
-    return round(statistics.median(taken[len(requests):]) * 1e6, 1)
+    return [round(statistics.median(one[QUERIES:]) * 1e6, 1) for one in taken]
 
 
-def measure(size: int, requests: int, runs: int) -> dict[str, object]:
-    """Fill a fresh database and compare with and without queries."""
-    with tempfile.TemporaryDirectory(prefix="eb") as home:
-        os.environ.update(HOME=home, XDG_RUNTIME_DIR=home)
-        for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "ENGRAM_SOCKET"):
-            os.environ.pop(name, None)
-        memory = Memory.connect()
-        queries = fill(memory, size)
-        database, path = memory.status()["database"], memory.status()["socket"]
-        results: dict[str, object] = {"memories": size, "fetch_40_us": fetch_40(database)}
-        for name, asked in (("no_query", [None]), ("query", queries)):
-            packets = [memory.build_memory_packet(request(size, one)) for one in asked]
-            asking = [json.dumps({"jsonrpc": "2.0", "id": 1, "method": "build_memory_packet", "params": {
-                "request": request(size, one), "render": True}}).encode() + b"\n" for one in asked]
-            at = f"{home}/floor-{name}.sock"
-            server = subprocess.Popen([sys.executable, "-c", FLOOR, database, at], stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE, text=True)
-            assert server.stdin and server.stdout
-            server.stdin.write(json.dumps([plan(database, one) for one in packets]) + "\n")
-            server.stdin.flush()
-            server.stdout.readline()
-            daemon, floor = connect(path), connect(at)
-            done = [compare(daemon, floor, asking, requests) for _ in range(runs)]
-            best = min(done, key=lambda one: one["tail_ratio"])
-            best["times_fetch_40"] = round(best["packet_us"] / float(str(results["fetch_40_us"])), 1)
-            results[name] = best
-            daemon.close()
-            floor.close()
-            server.wait()
-        memory.shutdown()
-        asked = [request(size, one) for one in queries]
-        results["outside_kernel_us"] = {
-            "no_query": outside_kernel(database, [request(size, None)], requests),
-            "query": outside_kernel(database, asked, requests)}
-        Path(database).unlink(missing_ok=True)
-        return results
+def measure(place: Filled, requests: int, runs: int) -> dict[str, object]:
+    """Compare packets with and without queries with the floor."""
+    results: dict[str, object] = {"memories": place.size, "fetch_40_us": fetch_40(place.database)}
+    for name, query in (("no_query", False), ("query", True)):
+        packets = [place.memory.build_memory_packet(one) for one in place.asked(query=query)]
+        at = f"{place.database}-{name}.sock"
+        server = subprocess.Popen([sys.executable, "-c", FLOOR, place.database, at], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)
+        assert server.stdin and server.stdout
+        server.stdin.write(json.dumps([plan(place.database, one) for one in packets]) + "\n")
+        server.stdin.flush()
+        server.stdout.readline()
+        daemon, floor = connect(place.path), connect(at)
+        done = [compare(daemon, floor, place.lines(query=query), requests) for _ in range(runs)]
+        best = min(done, key=lambda one: one["tail_ratio"])
+        best["times_fetch_40"] = round(best["packet_us"] / float(str(results["fetch_40_us"])), 1)
+        results[name] = best
+        daemon.close()
+        floor.close()
+        server.wait()
+    return results
+
+
+def in_turn(places: list[Filled], requests: int) -> list[float]:
+    """Return for each place the median microseconds of a packet without a query, the places taking turns."""
+    peers = [connect(place.path) for place in places]
+    lines = [place.lines(query=False)[0] for place in places]
+    taken: list[list[float]] = [[] for _ in places]
+    for _ in range(requests):
+        for peer, line, out in zip(peers, lines, taken, strict=True):
+            out.append(ask(peer, line) * 1e6)
+    for peer in peers:
+        peer.close()
+    return [round(statistics.median(one), 1) for one in taken]
+
+
+def growth(places: list[Filled], requests: int) -> dict[str, object]:
+    """Return what the largest place takes of the smallest's time: whole packets, and the part outside the kernel."""
+    out: dict[str, object] = {}
+    for name, taken in (("without_query", in_turn(places, requests)),
+                        ("outside_kernel_without_query", outside_kernel(places, requests, query=False)),
+                        ("outside_kernel_with_query", outside_kernel(places, requests, query=True)),
+                        ("outside_kernel_with_query_each_alone", [
+                            outside_kernel([place], requests, query=True)[0] for place in places])):
+        out[name] = {"us": taken, "growth": round(taken[-1] / taken[0], 2)}
+    return out
 
 
 def main() -> None:
@@ -249,13 +300,12 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--runs", type=int, default=5)
     given = parser.parse_args()
-    rows = [measure(int(size), given.requests, given.runs) for size in given.sizes.split(",")]
-    found: dict[str, object] = {"bench": "packet", "rows": rows}
-    if len(rows) > 1:
-        for name, part, key in (("growth_without_query", "no_query", "packet_us"),
-                                ("growth_outside_kernel_with_query", "outside_kernel_us", "query")):
-            first, last = (row[part][key] for row in (rows[0], rows[-1]))  # type: ignore[index]
-            found[name] = round(last / first, 2)
+    with ExitStack() as stack:
+        places = [filled(int(size), stack) for size in given.sizes.split(",")]
+        found: dict[str, object] = {"bench": "packet", "rows": [
+            measure(place, given.requests, given.runs) for place in places]}
+        if len(places) > 1:
+            found["growth"] = growth(places, given.requests)
     print(json.dumps(found, indent=1))
 
 

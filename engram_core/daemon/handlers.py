@@ -44,7 +44,7 @@ __all__ = ["READS", "WRITES", "Engine"]
 
 
 FAST_CHANGES = 100
-FAST_MEMORIES = 50_000
+FAST_MEMORIES = 120_000  # a question goes over that many in about a millisecond
 COUNTS = 200  # counts of tokens stored in one go
 SHORTEN_S = 1.0  # between two tries to empty the log
 
