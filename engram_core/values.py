@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+from _json import encode_basestring, make_encoder
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, NoReturn
 
 from engram_core.errors import BadInput
 
@@ -22,7 +24,15 @@ INT_MAX = (1 << 53) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _TIME_MIN, _TIME_MAX = -62135596800000, 253402300799999
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def _foreign(value: object) -> NoReturn:
+    raise TypeError(f"a {type(value).__name__} is no JSON")
+
+
+# JSONEncoder.encode makes one of these for each call. It has no table of what is being written, which threads could not
+# share: a circle ends as what is too deep does.
+_encode = make_encoder(None, _foreign, encode_basestring, None, ":", ",", False, False, False)
 _encode_sorted = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
 
 
@@ -37,7 +47,7 @@ def show(value: object) -> str:
 def dump_json(value: Any, field: str = "value") -> str:
     """Write the value as compact JSON; raise BadInput for what JSON or UTF-8 cannot hold."""
     try:
-        text = _encode(value)
+        text = encode_basestring(value) if type(value) is str else "".join(_encode(value, 0))
         text.encode("utf-8")
     except RecursionError:
         raise BadInput(f"{field} is nested too deeply; allowed are 64 levels", hint="send a flatter value") from None
@@ -134,9 +144,12 @@ def check_ms(field: str, value: object) -> int:
 def format_time(ms: int) -> str:
     """Write milliseconds as RFC 3339 in UTC, with a fraction only when there is one."""
     seconds, rest = divmod(ms, 1000)
-    moment = _EPOCH + timedelta(seconds=seconds)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
-    return f"{text}.{rest:03d}Z" if rest else text + "Z"
+    return f"{_second(seconds)}.{rest:03d}Z" if rest else _second(seconds) + "Z"
+
+
+@lru_cache(maxsize=256)
+def _second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
 
 
 def check_count(field: str, value: object, *, least: int = 0) -> int:

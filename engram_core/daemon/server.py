@@ -117,15 +117,18 @@ class Server:
 
     def write(self, connection: Connection, request: Request) -> None:
         """Queue a write of a connection; when too much waits already it is refused, in its turn."""
-        refused = None
+        refused = prepared = None
         if self.queued > MAX_QUEUED:
             refused = Busy(f"writes of {self.queued >> 20} MiB are waiting for the disk; nothing was done",
                            hint="try again in a moment")
             request.params, request.size = {}, 0
+        else:
+            prepared = self.engine.prepare(request.method, request.params, request.size)
         self.queued += request.size
         self.writer.waiting += 1
         self.writer.submit(request.method, request.params, self._report(connection, request),
-                           size=request.size, deadline=self._deadline(request), refused=refused)
+                           size=request.size, deadline=self._deadline(request), refused=refused,
+                           prepared=prepared)
 
     def read(self, connection: Connection, request: Request) -> Outcome | None:
         """Answer a read here when it is cheap, or queue it and return None."""

@@ -16,17 +16,18 @@ from engram_core.protocol.lines import internal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
     Outcome = bytes | EngramError
+    Prepared = Callable[[Any], Any] | EngramError | None
     Done = Callable[[Outcome], None]
 
     class Engine(Protocol):
         """What the threads need of `handlers.Engine`."""
 
         def read(self, method: str, params: dict[str, Any]) -> bytes: ...
-        def write(self, ops: list[tuple[str, dict[str, Any]]]) -> list[Outcome]: ...
+        def write(self, ops: list[tuple[str, dict[str, Any]]], prepared: Sequence[Prepared] = ...) -> list[Outcome]: ...
         def after_commit(self) -> bool: ...
 
 __all__ = ["Reader", "Writer", "answer", "defect", "write_all"]
@@ -41,12 +42,12 @@ log = logging.getLogger("engram.daemon")
 
 
 class _Job:
-    __slots__ = ("deadline", "done", "method", "params", "refused", "size")
+    __slots__ = ("deadline", "done", "method", "params", "prepared", "refused", "size")
 
     def __init__(self, method: str, params: dict[str, Any], done: Done, size: int, deadline: float,
-                 refused: EngramError | None = None) -> None:
+                 refused: EngramError | None = None, prepared: Prepared = None) -> None:
         self.method, self.params, self.done, self.size, self.deadline = method, params, done, size, deadline
-        self.refused = refused
+        self.refused, self.prepared = refused, prepared
 
     def refusal(self) -> EngramError | None:
         """Return why nothing of the job is done: it was refused before, or the client has stopped waiting."""
@@ -84,12 +85,13 @@ def defect(method: str, exc: Exception) -> EngramError:
     return internal(method)
 
 
-def write_all(engine: Engine, ops: list[tuple[str, dict[str, Any]]]) -> list[Outcome]:
+def write_all(engine: Engine, ops: list[tuple[str, dict[str, Any]]],
+              prepared: Sequence[Prepared] = ()) -> list[Outcome]:
     """Run writes as one transaction and return the outcome of each; a defect in one does not touch the others."""
     if not ops:
         return []
     try:
-        return engine.write(ops)
+        return engine.write(ops, prepared)
     except EngramError as error:
         return [error] * len(ops)
     except Exception as exc:
@@ -115,12 +117,13 @@ class Writer:
         self._thread.start()
 
     def submit(self, method: str, params: dict[str, Any], done: Done, *, size: int = 0,
-               deadline: float = 0.0, refused: EngramError | None = None) -> None:
+               deadline: float = 0.0, refused: EngramError | None = None, prepared: Prepared = None) -> None:
         """Queue one write; ``done`` gets its outcome on the writer's thread, after the commit.
 
+        ``prepared`` is what the engine may have made of it already.
         One that is refused already is answered in its turn, so that replies keep the order of their requests.
         """
-        self._queue.put(_Job(method, params, done, size, deadline, refused))
+        self._queue.put(_Job(method, params, done, size, deadline, refused, prepared))
 
     def run(self, task: Callable[[], None]) -> None:
         """Queue something of the daemon's own that writes; it gets a transaction of its own."""
@@ -180,7 +183,8 @@ class Writer:
     def _commit(self, group: list[_Job]) -> None:
         outcomes: list[Outcome | None] = [self._refusal(job) for job in group]
         live = [job for job, refused in zip(group, outcomes, strict=True) if refused is None]
-        written = iter(write_all(self.engine, [(job.method, job.params) for job in live]))
+        written = iter(write_all(self.engine, [(job.method, job.params) for job in live],
+                                 [job.prepared for job in live]))
         for job, refused in zip(group, outcomes, strict=True):  # in order: a connection's replies keep it
             job.done(next(written) if refused is None else refused)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core.errors import BadInput, Conflict, UnknownField, nearest
-from engram_core.events import Event, check_event
+from engram_core.events import check_event
 from engram_core.ids import new_id
 from engram_core.scope import Scope
 from engram_core.store import writes
@@ -42,7 +42,8 @@ Params = dict[str, Any]
 _EVENT_TEXTS = ("payload", "tags", "entities")
 
 
-def _event(engine: Engine, value: Any, params: Params) -> tuple[Event, int]:
+def _entry(engine: Engine, value: Any, params: Params) -> tuple[writes.Entry, int]:
+    """Return an event as it is stored, and how many secrets were taken out of it."""
     count = 0
     if type(value) is dict:
         engine.redactor.check_ids(value, "event")
@@ -54,32 +55,33 @@ def _event(engine: Engine, value: Any, params: Params) -> tuple[Event, int]:
                 value = {**value, name: text}
                 count += more
     at_ms = check_ms("at_ms", params["at_ms"]) if "at_ms" in params else engine.now_ms()
-    return check_event(value, at_ms=at_ms, new_id=new_id("e_", at_ms)), count
+    made = new_id("e_", at_ms) if type(value) is dict and value.get("event_id") is None else ""
+    return writes.entry_of(check_event(value, at_ms=at_ms, new_id=made), engine.count_line), count
 
 
-def _appended(tx: Transaction, engine: Engine, event: Event, redacted: int) -> dict[str, Any]:
-    seq, duplicate = writes.append_event(tx, event, engine.count_line)
-    return {"event_id": event.event_id, "duplicate": duplicate, "seq": seq, "redacted": redacted,
+def _appended(tx: Transaction, entry: writes.Entry, redacted: int) -> dict[str, Any]:
+    seq, duplicate = writes.append_event(tx, entry)
+    return {"event_id": entry.event.event_id, "duplicate": duplicate, "seq": seq, "redacted": redacted,
             "durability": "committed"}
 
 
 class Append:
     """Appends events inside a transaction: one, or several all together or not at all."""
 
-    __slots__ = ("_engine", "_together", "events")
+    __slots__ = ("_together", "entries")
 
-    def __init__(self, engine: Engine, events: list[tuple[Event, int]], *, together: bool) -> None:
-        self._engine, self.events, self._together = engine, events, together
+    def __init__(self, entries: list[tuple[writes.Entry, int]], *, together: bool) -> None:
+        self.entries, self._together = entries, together
 
     def __call__(self, tx: Transaction) -> dict[str, Any]:
         """Append them."""
         if not self._together:
-            return _appended(tx, self._engine, *self.events[0])
+            return _appended(tx, *self.entries[0])
         results = []
         with tx.operation():
-            for at, (event, redacted) in enumerate(self.events):
+            for at, (entry, redacted) in enumerate(self.entries):
                 try:
-                    results.append(_appended(tx, self._engine, event, redacted))
+                    results.append(_appended(tx, entry, redacted))
                 except Conflict as error:
                     raise Conflict(f"events[{at}]: {error.message}; none of the events was appended",
                                    hint=error.hint) from None
@@ -88,20 +90,20 @@ class Append:
 
 def append_event(engine: Engine, params: Params) -> Run:
     """Append one event."""
-    return Append(engine, [_event(engine, params["event"], params)], together=False)
+    return Append([_entry(engine, params["event"], params)], together=False)
 
 
 def append_events(engine: Engine, params: Params) -> Run:
     """Append events all together or not at all."""
     if type(params["events"]) is not list:
         raise BadInput(f"events is {show(params['events'])}; allowed is a list of events")
-    events = []
+    entries = []
     for at, one in enumerate(params["events"]):
         try:
-            events.append(_event(engine, one, params))
+            entries.append(_entry(engine, one, params))
         except BadInput as error:
             raise type(error)(f"events[{at}]: {error.message}", hint=error.hint) from None
-    return Append(engine, events, together=True)
+    return Append(entries, together=True)
 
 
 def appended(runs: list[Run]) -> list[tuple[Scope, str]]:
@@ -110,7 +112,7 @@ def appended(runs: list[Run]) -> list[tuple[Scope, str]]:
     for run in runs:
         if not isinstance(run, Append):
             return []
-        found += [(event.scope, event.event_id) for event, _ in run.events]
+        found += [(entry.event.scope, entry.event.event_id) for entry, _ in run.entries]
     return found
 
 

@@ -56,8 +56,8 @@ class Connection(Protocol):
     def defer(self, sql: str, values: Values) -> None:
         """Run one statement at the latest with the commit; nobody wants to know how many rows it changed."""
 
-    def begin(self) -> None:
-        """Open a writing transaction."""
+    def begin(self, *, blind: bool = False) -> None:
+        """Open a writing transaction; a ``blind`` one asks nothing before all that it relies on is locked."""
 
     def commit(self) -> None:
         """Make the transaction durable; raise Unavailable when that cannot be known, another error when it is not."""

@@ -16,10 +16,10 @@ class Dialect:
     ``types`` maps column kinds to SQL types; ``parameter`` is a format with the parameter's name; ``insert`` is a
     format with ``table``, ``columns`` and ``values``, ``upsert`` one with ``insert``, ``keys`` and ``sets``,
     ``excluded`` one with the column's ``name``. ``begin`` are the statements that open a writing transaction,
-    ``begin_reading`` is the one that opens a transaction whose reads all see the same state. ``exclusive`` and
-    ``shared`` end a select whose row is to be locked; a database that lets one writer in at a time needs neither.
-    ``inline_indexes`` says that indexes are made with their table, ``schema_in_one`` that changes of the schema are
-    undone with their transaction.
+    ``begin_blind`` is the one that opens one which asks nothing before it writes, ``begin_reading`` the one that opens
+    a transaction whose reads all see the same state. ``exclusive`` and ``shared`` end a select whose row is to be
+    locked; a database that lets one writer in at a time needs neither. ``inline_indexes`` says that indexes are made
+    with their table, ``schema_in_one`` that changes of the schema are undone with their transaction.
     """
 
     types: Mapping[str, str]
@@ -29,6 +29,7 @@ class Dialect:
     upsert: str
     excluded: str
     begin: tuple[str, ...]
+    begin_blind: str
     begin_reading: str
     exclusive: str = ""
     shared: str = ""

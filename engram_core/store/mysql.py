@@ -6,9 +6,11 @@ by their bytes, trailing blanks included. Statements of one batch travel togethe
 
 from __future__ import annotations
 
+import re
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from engram_core.dsn import parse, secrets, shown
@@ -22,6 +24,7 @@ from engram_core.store.server import (
     Pool,
     Session,
     Statement,
+    in_order,
     is_quiet,
     read_password,
     without,
@@ -30,7 +33,6 @@ from engram_core.store.server import (
 try:
     import pymysql
     from pymysql.constants import CLIENT
-    from pymysql.converters import escape_string
     from pymysql.cursors import SSCursor
 except ImportError as error:
     raise ConfigError(f"the driver of MySQL and MariaDB is not installed: {error.name} is missing",
@@ -53,6 +55,7 @@ MARIADB = Dialect(
     upsert="{insert} ON DUPLICATE KEY UPDATE {sets}",
     excluded="VALUES({name})",
     begin=("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION"),
+    begin_blind="START TRANSACTION",
     begin_reading="START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     exclusive=" FOR UPDATE",
     shared=" LOCK IN SHARE MODE",
@@ -85,7 +88,25 @@ _BY_CODE: dict[int, tuple[type[EngramError], str]] = {
     1034: (StoreCorrupt, "restore a backup of the server"), 1712: (StoreCorrupt, "restore a backup of the server"),
 }
 _OPTIONS = ("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key", "unix_socket", "password")
+_PARAMETER = re.compile(r"%\((\w+)\)s")
 _SSL_MODES = ("disabled", "preferred", "required", "verify_ca", "verify_identity")
+
+
+@lru_cache(maxsize=1024)
+def _template(sql: str) -> tuple[str, Callable[[Values], tuple[Any, ...]]]:
+    """Return a statement with ``%s`` for each parameter, and what picks their values in this order."""
+    return _PARAMETER.sub("%s", sql), in_order(tuple(_PARAMETER.findall(sql)))
+
+
+def _literal(value: Any) -> str:
+    if type(value) is str:  # backslashes escape: the mode that would change that is not among ours
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
+        return f"'{escaped}'"
+    if value is None:
+        return "NULL"
+    if type(value) is not int:
+        raise TypeError(f"a value of {type(value).__name__} has no place in a statement")
+    return str(value)
 
 
 class MysqlWire:
@@ -93,7 +114,6 @@ class MysqlWire:
 
     def __init__(self, raw: pymysql.connections.Connection[Any], name: str, most_bytes: int) -> None:
         self.raw, self._name, self._most = raw, name, most_bytes
-        self._cursor = raw.cursor()
 
     def _run(self, text: str) -> Any:
         data = text.encode("utf-8", "strict")
@@ -105,8 +125,12 @@ class MysqlWire:
         except (pymysql.Error, OSError) as error:
             raise mapped(error, self._name) from error
 
-    def _text(self, sql: str, values: Values) -> str:
-        return sql % {name: self._literal(value) for name, value in values.items()} if values else sql
+    @staticmethod
+    def _text(sql: str, values: Values) -> str:
+        if not values:
+            return sql
+        template, ordered = _template(sql)
+        return template % tuple([_literal(value) for value in ordered(values)])
 
     def _texts(self, sql: str, values: Values | list[Values]) -> Iterator[str]:
         """Yield a statement, or those that insert rows: many rows each, but no more than the server takes."""
@@ -124,16 +148,6 @@ class MysqlWire:
             texts.append(text)
             size += 4 * len(text) + 2
         yield f"{head} VALUES {', '.join(texts)}"
-
-    @staticmethod
-    def _literal(value: Any) -> str:
-        if type(value) is str:  # backslashes escape: the mode that would change that is not among ours
-            return f"'{escape_string(value)}'"
-        if value is None:
-            return "NULL"
-        if type(value) is not int:
-            raise TypeError(f"a value of {type(value).__name__} has no place in a statement")
-        return str(value)
 
     def _rows(self) -> list[Row]:
         found = self.raw._result

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import select
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -23,6 +23,7 @@ from engram_core.store.server import (
     Pool,
     Session,
     Statement,
+    in_order,
     is_quiet,
     read_password,
     without,
@@ -48,6 +49,7 @@ POSTGRES = Dialect(
     upsert="{insert} ON CONFLICT ({keys}) DO UPDATE SET {sets}",
     excluded="excluded.{name}",
     begin=("BEGIN ISOLATION LEVEL READ COMMITTED",),
+    begin_blind="BEGIN ISOLATION LEVEL READ COMMITTED",
     begin_reading="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     exclusive=" FOR UPDATE",
     shared=" FOR SHARE",
@@ -124,14 +126,14 @@ _ROWS_AT_ONCE = (32, 16, 8, 7, 6, 5, 4, 3, 2, 1)  # of an insert: few texts to p
 
 
 @lru_cache(maxsize=1024)
-def _native(sql: str, rows: int = 1) -> tuple[bytes, tuple[str, ...]]:
-    """Return a statement as the server takes it, inserting so many rows, and the names of its parameters $1, $2 …."""
+def _native(sql: str, rows: int = 1) -> tuple[bytes, Callable[[Values], tuple[Any, ...]]]:
+    """Return a statement as the server takes it, inserting so many rows, and what picks the values of $1, $2 and on."""
     places: dict[str, int] = {}
     text = _PARAMETER.sub(lambda found: f"${places.setdefault(found[1], len(places) + 1)}", sql)
     if rows > 1:
         head, _, row = text.partition(" VALUES ")
         text = f"{head} VALUES " + ", ".join(_shifted(row, at * len(places)) for at in range(rows))
-    return text.encode(), tuple(places)
+    return text.encode(), in_order(tuple(places))
 
 
 def _shifted(row: str, by: int) -> str:
@@ -171,8 +173,8 @@ def _asked(place: int, sql: str, values: Values | list[Values]) -> Iterator[_Ask
     rows = values if isinstance(values, list) else [values]
     while at < len(rows):
         count = next(one for one in _ROWS_AT_ONCE if one <= len(rows) - at)
-        text, names = _native(sql, count)
-        given = [row[name] for row in rows[at:at + count] for name in names]
+        text, ordered = _native(sql, count)
+        given = [one for row in rows[at:at + count] for one in ordered(row)]
         yield _Asked(place, text, given, _parameters(given))
         at += count
 

@@ -12,6 +12,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engram_core.errors import ConfigError, EngramError, Unavailable
@@ -144,6 +145,7 @@ class Session:
         self._spoiled: Wire | None = None
         self._inside = self._reading = False  # in a transaction; in one that only reads
         self._waiting: list[Statement] = []
+        self._opening = 0  # how many statements open the transaction
 
     # ---- statements
 
@@ -212,10 +214,11 @@ class Session:
 
     # ---- transactions
 
-    def begin(self) -> None:
+    def begin(self, *, blind: bool = False) -> None:
         """Open a writing transaction; the server hears of it with the first statement."""
         self._inside = True
-        self._waiting = [(one, {}) for one in self.dialect.begin]
+        self._waiting = [(one, {}) for one in ((self.dialect.begin_blind,) if blind else self.dialect.begin)]
+        self._opening = len(self._waiting)
 
     def begin_schema(self) -> None:
         """Open a transaction in which the schema may change; the driver's subclass sees to it that it is alone."""
@@ -224,7 +227,7 @@ class Session:
     def commit(self) -> None:
         """Make the transaction durable; Unavailable means that nobody knows, after another error it is still open."""
         waiting, self._waiting = self._waiting, []
-        if self._held is None and len(waiting) > len(self.dialect.begin):
+        if self._held is None and len(waiting) > self._opening:
             self._held = self._taken()
         wire = self._held
         if wire is not None:
@@ -337,6 +340,13 @@ class Session:
         except Unavailable as error:
             self._health.failed(error)
             raise
+
+
+def in_order(names: tuple[str, ...]) -> Callable[[Values], tuple[Any, ...]]:
+    """Return what picks the values with these names, in this order."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple([values[name] for name in names])
 
 
 def is_quiet(fileno: int) -> bool:

@@ -25,6 +25,7 @@ SQLITE = Dialect(
     upsert="{insert} ON CONFLICT ({keys}) DO UPDATE SET {sets}",
     excluded="excluded.{name}",
     begin=("BEGIN IMMEDIATE",),
+    begin_blind="BEGIN IMMEDIATE",
     begin_reading="BEGIN",
 )
 CHECKED_BYTES = 64 << 20
@@ -224,7 +225,7 @@ class SqliteConnection:
         """Run one statement; there is nothing to be won by waiting."""
         self.change(sql, values)
 
-    def begin(self) -> None:
+    def begin(self, *, blind: bool = False) -> None:
         """Open a writing transaction, waiting for other writers.
 
         SQLite itself looks ten times a second in the end, so that one of several processes could wait for seconds. From

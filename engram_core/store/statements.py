@@ -102,10 +102,10 @@ def select(table: Table, dialect: Dialect, columns: tuple[str, ...], *, level: s
 
 
 @lru_cache(maxsize=64)
-def stay(table: Table, dialect: Dialect, column: str) -> str:
-    """Leave a column that may not be null as it is where it has a value, and fail where it has another."""
-    value = dialect.parameter.format(name=column)
-    return (f"UPDATE {table.name} SET {column}=CASE WHEN {column}={value} THEN {column} END "
+def step(table: Table, dialect: Dialect, column: str) -> str:
+    """Set a column that may not be null to ``new`` where it is ``old``, and fail where it is anything else."""
+    old, new = (dialect.parameter.format(name=name) for name in ("old", "new"))
+    return (f"UPDATE {table.name} SET {column}=CASE WHEN {column}={old} THEN {new} END "
             f"WHERE {_scoped(table, dialect, 'owner')}")
 
 

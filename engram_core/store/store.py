@@ -128,7 +128,8 @@ class Store:
         known = self._left.known(appended) if not doubtful else {}
         if known:
             try:
-                return self._run(operations, now_ms, doubtful, lambda transaction: transaction.assume(appended, known))
+                return self._run(operations, now_ms, doubtful, lambda transaction: transaction.assume(appended, known),
+                                 blind=True)
             except Unavailable:
                 raise
             except EngramError:  # another wrote to an owner, or an event is there already: now with a look
@@ -137,9 +138,9 @@ class Store:
 
     def _run(self, operations: list[Callable[[Transaction], Any]], now_ms: int,
              doubtful: list[tuple[Transaction, list[Any | EngramError]]],
-             prepare: Callable[[Transaction], None]) -> list[Any | EngramError]:
+             prepare: Callable[[Transaction], None], *, blind: bool = False) -> list[Any | EngramError]:
         results: list[Any | EngramError] = []
-        self._writer.begin()
+        self._writer.begin(blind=blind)
         try:
             transaction = Transaction(self._writer, now_ms)
             for earlier, found in doubtful:

@@ -7,6 +7,7 @@ owner first locks its revision, so that what is read of the owner inside stays t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ Owner = tuple[str, str, str]
 
 def bound(scope: Scope | Owner, **values: Any) -> dict[str, Any]:
     """Return statement parameters: the scope's ids and the given values; every statement's come from here."""
-    return {**dict(zip(SCOPE_FIELDS, scope, strict=False)), **values}
+    return dict(zip(SCOPE_FIELDS, scope, strict=False), **values)
 
 
 EVENT_ROW = ("seq", "body", "ts")
@@ -127,10 +128,13 @@ class Transaction:
 
         Where that is not so the transaction fails: an owner is at another revision, or a row with that key is there.
         """
-        for owner in sorted(revisions):
-            self._revisions[owner] = self._stored[owner] = revisions[owner]
-            self._connection.defer(sql.stay(OWNERS, self._dialect, "revision"), bound(owner, revision=revisions[owner]))
         self._foreseen = dict.fromkeys(events)
+        new = Counter(scope.owner for scope, _ in self._foreseen)
+        for owner in sorted(revisions):
+            old = self._revisions[owner] = revisions[owner]
+            self._stored[owner] = old + new[owner]  # what it comes to when each of them is appended
+            self._connection.defer(sql.step(OWNERS, self._dialect, "revision"),
+                                   bound(owner, old=old, new=self._stored[owner]))
 
     def event(self, scope: Scope, event_id: str) -> EventRow | None:
         """Return seq, body and time of an event of the run, None when there is none."""
@@ -225,9 +229,9 @@ class Transaction:
         """Insert a memory with what the store keeps about it and return its seq."""
         owner: Owner = (scope[0], scope[1], scope[2])
         seq = self.next_revision(owner)
-        self.insert(MEMORIES[kind], scope, {
-            **columns, "seq": seq, "body": body, "tokens": tokens, "pinned": int(pinned), "created_at": self.now_ms,
-            "updated_at": self.now_ms, "recalled_at": None, "recall_count": 0})
+        self._connection.insert(sql.insert(MEMORIES[kind], self._dialect), [bound(
+            scope, **columns, seq=seq, body=body, tokens=tokens, pinned=int(pinned), created_at=self.now_ms,
+            updated_at=self.now_ms, recalled_at=None, recall_count=0)])
         session, run = (scope[3], scope[4]) if isinstance(scope, Scope) else ("", "")
         self.changed(owner, seq, kind, seq, id_, "add", session=session, run=run)
         return seq

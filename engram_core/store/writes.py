@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core.errors import Conflict, NotFound
 from engram_core.events import Event, event_json, turn_of
@@ -18,6 +18,9 @@ from engram_core.values import dump_json, format_time, parse_time, same_json
 
 if TYPE_CHECKING:
     from engram_core.models import Episode, Fact, Insight, Procedure
+
+Count = Callable[[str], str | None]
+
 
 def digest(text: str) -> str:
     """Return what tells one text from another."""
@@ -31,14 +34,29 @@ def quote_line(event: Event) -> str:
     turn = turn_of(event.kind, event.payload)
     if turn is None or not turn.text:
         return ""
-    line = {"evidence_id": event.event_id, "quote": turn.text, "role": turn.role, "ts": format_time(event.ts_ms)}
-    if turn.name:
-        line["name"] = turn.name
-    return dump_json(line, "event.payload")
+    name = f',"name":{dump_json(turn.name, "event.payload")}' if turn.name else ""
+    return (f'{{"evidence_id":{dump_json(event.event_id)},"quote":{dump_json(turn.text, "event.payload")},'
+            f'"role":"{turn.role}","ts":"{format_time(event.ts_ms)}"{name}}}')
 
 
-def append_event(tx: Transaction, event: Event, count: Count) -> tuple[int, bool]:
+class Entry(NamedTuple):
+    """An event as it is stored: its JSON, the line that packets quote and that line's tokens."""
+
+    event: Event
+    body: str
+    line: str
+    tokens: str | None
+
+
+def entry_of(event: Event, count: Count) -> Entry:
+    """Write the event as it is stored."""
+    line = quote_line(event)
+    return Entry(event, event_json(event), line, count(line) if line else None)
+
+
+def append_event(tx: Transaction, entry: Entry) -> tuple[int, bool]:
     """Add the event and return its seq and whether it was there already; raise Conflict for other content."""
+    event = entry.event
     found = tx.event(event.scope, event.event_id)
     if found is not None:
         seq, body, ts_ms = found
@@ -48,15 +66,13 @@ def append_event(tx: Transaction, event: Event, count: Count) -> tuple[int, bool
         what = f"another time, {format_time(ts_ms)}" if same else "other content"
         raise Conflict(f"event_id {event.event_id!r} is already used in this run with {what}",
                        hint="give the new event its own event_id, or none")
-    body, line = event_json(event), quote_line(event)
     seq = tx.add_memory("event", event.scope, {"event_id": event.event_id, "kind": event.kind, "ts": event.ts_ms,
-                        "line": line}, id_=event.event_id, body=body, tokens=count(line) if line else None)
-    tx.added(event.scope, event.event_id, (seq, body, event.ts_ms))
+                        "line": entry.line}, id_=event.event_id, body=entry.body, tokens=entry.tokens)
+    tx.added(event.scope, event.event_id, (seq, entry.body, event.ts_ms))
     return seq, False
 
 
 _FACT = ("seq", "fact_id", "version", "fact_key", "status", "body", "past", "pinned")
-Count = Callable[[str], str | None]
 
 
 def upsert_fact(tx: Transaction, scope: Scope, fact: Fact, given: frozenset[str], count: Count, *,
@@ -298,5 +314,5 @@ def set_pinned(tx: Transaction, scope: Scope, kind: str, id_: str, pinned: bool)
     raise NotFound(f"{kind} {id_!r} is not here", hint="`engram search` shows ids")
 
 
-__all__ = ["append_episode", "append_event", "append_insight", "end_run", "end_stale_insights", "quote_line",
-           "set_pinned", "update_insight", "upsert_fact", "upsert_procedure"]
+__all__ = ["Entry", "append_episode", "append_event", "append_insight", "end_run", "end_stale_insights", "entry_of",
+           "quote_line", "set_pinned", "update_insight", "upsert_fact", "upsert_procedure"]

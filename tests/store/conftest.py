@@ -69,7 +69,7 @@ class Opened:
 def appending(payload: Any, event_id: str, scope: Scope = SCOPE, **fields: Any) -> Callable[[Transaction], Any]:
     """Return the operation that appends an event."""
     event = check_event({"scope": scope._asdict(), "payload": payload, "event_id": event_id, **fields}, at_ms=1)
-    return lambda tx: writes.append_event(tx, event, lambda line: None)
+    return lambda tx: writes.append_event(tx, writes.entry_of(event, lambda line: None))
 
 
 def setting(key: str, value: Any, scope: Scope = SCOPE, **fields: Any) -> Callable[[Transaction], Any]:
