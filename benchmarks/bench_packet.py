@@ -3,10 +3,10 @@
 Prints JSON. Goals: at 10,000 memories of one owner, persist=true, explanation included, the median is at most 4 x
 the floor without a query (hoped for: 2.5) and 6 x with one (4); p99/median at most 1.5 x the floor's, best of five;
 from 1,000 to 100,000 memories the median without a query grows at most 1.5 x, and with one, the part outside the kernel
-(by timers around every call of it, in one process) does too. For both, the sizes take turns; `each_alone` shows what
-they do not share then: Python is slower where a question over 100,000 memories has just gone through the caches. Also
-printed: the fetch of 40 rows by key from an open SQLite connection, the yardstick of the earlier library (43 x, 140 x,
-1,250 x that fetch).
+(by timers around every call of it, in one process) does too. For both, the sizes take turns. `each_alone` shows what
+they do not share then: Python finds its caches the colder, the longer the kernel was at work, on a shared machine also
+after waiting for as long without touching memory. Also printed: the fetch of 40 rows by key from an open SQLite
+connection, the yardstick of the earlier library (43 x, 140 x, 1,250 x that fetch).
 
     python benchmarks packet [--sizes 1000,10000,100000] [--requests 400] [--runs 5]
 """
