@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -108,6 +109,33 @@ def test_a_removed_document_leaves_no_trace(case: Case) -> None:
     assert [scores.matched(doc) for doc in kept] == [expected.matched(doc) for doc in range(len(kept))]
     assert all(scores.score(doc) == 0 and not scores.parts(doc) for doc in case.removed)
     assert scores.empty == expected.empty
+
+
+@pytest.mark.parametrize("sessions", [1, 40, 300])
+def test_neighbours_count_however_many_sessions_go_on_at_once(sessions: int) -> None:
+    chance = random.Random(sessions)
+    words = _VOCABULARY.split()
+    added = [
+        {
+            "text": " ".join(chance.choices(words, k=chance.randint(1, 6))),
+            "session": str(chance.randrange(sessions)),
+            "speaker": chance.choice(["user", "assistant", "Tom"]),
+            "dialogue": chance.random() < 0.9,
+            "cost": chance.choice([5, 200]),
+        }
+        for _ in range(1300)
+    ]
+    kernel, reference = build(TextIndex(), added), build(ReferenceIndex(), added)
+    for doc in chance.sample(range(len(added)), 100):
+        kernel.remove(doc)
+        reference.remove(doc)
+    asked = "When did Tom's dog run? HTTPServer houses in 2024"
+    scores = kernel.query(asked, weights={"feedback": 0.25})
+    expected = reference.query(asked, weights={"feedback": 0.25}, intervals=[], keywords=[])
+    assert sum("neighbours" in parts for parts in expected) > 50
+    assert list(scores.raw()) == pytest.approx([sum(parts.values()) for parts in expected], abs=1e-4)
+    for doc, parts in enumerate(expected):
+        assert scores.parts(doc).get("neighbours", 0) == pytest.approx(parts.get("neighbours", 0), abs=1e-4)
 
 
 def test_many_removals_give_memory_back_and_change_nothing() -> None:
