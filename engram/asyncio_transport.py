@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from engram.transport import MAX_REPLY, RETRY_S, UnixTransport, maybe_old, turned_away
+from engram.transport import MAX_REPLY, PIECE, RETRY_S, UnixTransport, maybe_old, turned_away
 from engram_core.errors import DeadlineExceeded, EngramError, NoDaemon
 from engram_core.protocol.lines import LineBuffer
 
@@ -42,12 +42,13 @@ class AsyncTransport(Protocol):
         """Hang up."""
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(asyncio.BufferedProtocol):
     """One connection: replies come in the order of the requests, so one that nobody waits for any more is skipped."""
 
     def __init__(self, lost: Callable[[_Connection], None], free: Callable[[_Connection], None]) -> None:
         self._lost, self._free = lost, free
         self._lines = LineBuffer(MAX_REPLY)
+        self._buffer = memoryview(bytearray(PIECE))  # asyncio's own would be new memory of the system for every reply
         self._waiting: deque[asyncio.Future[bytes]] = deque()
         self.transport: asyncio.Transport
 
@@ -55,8 +56,11 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
-    def data_received(self, data: bytes) -> None:
-        self._lines.feed(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._lines.feed(self._buffer[:nbytes])
         try:
             while (line := self._lines.take()) is not None:
                 future = self._waiting.popleft()

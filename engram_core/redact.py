@@ -34,8 +34,9 @@ None of them can begin at many places of one run of its letters and then fail at
 that grows with its length. So the first part of a JWT takes no ``-`` and ``_``, which JSON in ASCII does not give.
 """
 
-_HINTS = ("-----BEGIN", "eyJ", "sk-", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-",
-          "xox", "AIza", "k_live_", "k_test_", "npm_", "hf_", "earer ", "://")
+_HINTS = {"": ("eyJ", "AKIA", "ASIA", "xox", "AIza", "earer ", "://"), "-": ("-----BEGIN", "sk-", "glpat-"),
+          "_": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "k_live_", "k_test_", "npm_", "hf_")}
+"""What a text holds that holds a secret, by a character of it that many texts do not hold at all."""
 _IDS = frozenset(("event_id", "fact_id", "fact_key", "episode_id", "procedure_id", "task_type", "id", "sources",
                   "evidence_id", "build_id", "scope"))
 _HOLDERS = ("key_quotes", "tool_evidence")
@@ -122,9 +123,11 @@ class Redactor:
 
 
 def _may_hold(text: str) -> bool:
-    for hint in _HINTS if text else ():  # noqa: SIM110 - a loop takes half the time of any()
-        if hint in text:
-            return True
+    for letter, hints in _HINTS.items() if text else ():
+        if letter in text:
+            for hint in hints:  # a loop takes half the time of any()
+                if hint in text:
+                    return True
     return False
 
 

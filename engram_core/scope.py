@@ -7,13 +7,15 @@ whose user or agent is empty, which callers may not use.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from engram_core.errors import BadInput, UnknownField, nearest
 from engram_core.values import check_id, show
 
 SCOPE_FIELDS = ("tenant_id", "user_id", "agent_id", "session_id", "run_id")
 SCOPE_LEVELS = ("user", "agent", "tenant")
+_FIELDS = frozenset(SCOPE_FIELDS)
 
 
 class Scope(NamedTuple):
@@ -41,6 +43,11 @@ def check_scope(value: object, field: str = "scope") -> Scope:
     """Return the scope of a request; raise BadInput naming the id that is missing, empty or unknown."""
     if type(value) is not dict and not isinstance(value, Mapping):
         raise BadInput(f"{field} is {show(value)}; allowed is an object with {', '.join(SCOPE_FIELDS)}")
+    if type(value) is dict and value.keys() <= _FIELDS:
+        try:
+            return _known(*[value.get(name) for name in SCOPE_FIELDS])
+        except (BadInput, TypeError):  # which is said below, by its name
+            pass
     for key in value:
         if key not in SCOPE_FIELDS:
             near = nearest(str(key), list(SCOPE_FIELDS))
@@ -55,3 +62,9 @@ def check_scope(value: object, field: str = "scope") -> Scope:
             given = "default"
         ids.append(check_id(f"{field}.{name}", given))
     return Scope(*ids)
+
+
+@lru_cache(maxsize=256)
+def _known(*ids: Any) -> Scope:
+    """Return the scope of ids that need no word: most requests name one that was checked before."""
+    return Scope(*[check_id("", "default" if at == 0 and id_ is None else id_) for at, id_ in enumerate(ids)])

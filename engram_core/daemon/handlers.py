@@ -89,6 +89,7 @@ class Engine:
         self._cache: IndexCache | None = None
         self._items: ItemIndexes | None = None
         self._policies: Policies | None = None
+        self._tokenizer: Tokenizer | None = None
         # A killed daemon may have left forgotten text in its log; a server may not know its tables yet.
         self._shorten = self.store.far or bool(self._facts.get("wal_bytes"))
         self._shorten_at = 0.0
@@ -107,7 +108,7 @@ class Engine:
         with self._reading:
             if settings.get("packet.tokenizer") != self.settings.get("packet.tokenizer"):
                 self._cache = None
-            self.settings, self.redactor, self._policies = settings, redactor, None
+            self.settings, self.redactor, self._policies, self._tokenizer = settings, redactor, None, None
             self.requests.clear()
         self._builds.keep = settings.get("retention.builds_per_run")
 
@@ -143,7 +144,7 @@ class Engine:
         """Count a line as it will be emitted; None until the tokenizer is loaded, which no write waits for."""
         if self._cache is None:
             return None
-        tokenizer = self.tokenizer
+        tokenizer = self._tokenizer = self._tokenizer or self.tokenizer
         return f"{tokenizer.name}:{tokenizer.count(line + ',' + chr(10))}:{tokenizer.count(line + chr(10))}"
 
     @property

@@ -1,7 +1,7 @@
 """The connections the daemon serves: requests in their order, limits, and what the loop answers itself.
 
 Driven by `door`, which accepts, and by `process`, which owns the life cycle. No request gets a task: a cheap read is
-answered inside ``data_received``; the others go to the reader's or the writer's thread, whose outcomes come back in
+answered inside ``buffer_updated``; the others go to the reader's or the writer's thread, whose outcomes come back in
 batches. On one connection everything happens in the order of its lines: writes may follow each other without waiting
 (and share a commit), everything else waits until the line before it has been answered.
 """
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Server", "stopping"]
 
+PIECE = 1 << 16  # bytes read from a connection at once
 LINE_S = 5.0  # a started line must be complete
 REPLY_S = 5.0  # a reply must be taken
 MAX_WRITES = 256  # of one connection under way at once
@@ -67,6 +68,7 @@ class Server:
         self.slow: set[Connection] = set()  # those that do not take their replies
         self.queued = 0  # bytes of the writes that wait
         self.draining = False
+        self.buffer = memoryview(bytearray(PIECE))  # of all connections: each takes what it was lent for at once
         self.started = time.monotonic()
         self.counters = {"appends": 0, "packets": 0, "errors": 0, "requests": 0}
         self._finished: deque[tuple[Connection, Request, Outcome]] = deque()
@@ -237,7 +239,7 @@ class Server:
                     any(c.unsent() for c in self.connections))
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Serve one client: cut its bytes into requests and answer them in their order. ``open`` means: has a transport."""
 
     def __init__(self, server: Server, first: bytes) -> None:
@@ -274,10 +276,14 @@ class Connection(asyncio.Protocol):
         self.server.seat(self, "")
         self._stop_timers()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Lend the server's buffer: asyncio's own would be new memory of the system for every request."""
+        return self.server.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take the next bytes."""
         if self.open:
-            self.lines.feed(data)
+            self.lines.feed(self.server.buffer[:nbytes])
             self.advance()
 
     def pause_writing(self) -> None:

@@ -50,10 +50,11 @@ def _entry(engine: Engine, value: Any, params: Params) -> tuple[writes.Entry, in
         if "cwd" in params:
             value = {**value, "scope": engine.scope_ids(value.get("scope"), params)}
         for name in _EVENT_TEXTS:
-            text, more = engine.redactor.value(value.get(name))
-            if more:
-                value = {**value, name: text}
-                count += more
+            if (given := value.get(name)) is not None:
+                text, more = engine.redactor.value(given)
+                if more:
+                    value = {**value, name: text}
+                    count += more
     at_ms = check_ms("at_ms", params["at_ms"]) if "at_ms" in params else engine.now_ms()
     made = new_id("e_", at_ms) if type(value) is dict and value.get("event_id") is None else ""
     return writes.entry_of(check_event(value, at_ms=at_ms, new_id=made), engine.count_line), count

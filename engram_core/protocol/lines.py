@@ -57,7 +57,7 @@ class LineBuffer:
     def __len__(self) -> int:
         return len(self._data) - self._start
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take the next piece; ``take`` then returns the lines it completed."""
         self._data += data
 
