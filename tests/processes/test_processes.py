@@ -38,12 +38,11 @@ class Programs:
     def run(self) -> list[dict[str, float]]:
         """Give the sign and return what each reports."""
         self.start.touch()
-        found = []
-        for one in self.running:
-            out, err = one.communicate(timeout=300)
-            assert (one.returncode, err) == (0, ""), err
-            found.append(json.loads(out))
-        return found
+        said = [one.communicate(timeout=300) for one in self.running]
+        failed = [f"{one.args[3]} ended with {one.returncode}: {err}"  # of all: those that wait for it fail with it
+                  for one, (_, err) in zip(self.running, said, strict=True) if one.returncode or err]
+        assert not failed, "\n".join(failed)
+        return [json.loads(out) for out, _ in said]
 
 
 def check(path: Path, names: list[str], count: int) -> None:
