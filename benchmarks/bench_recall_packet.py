@@ -1,7 +1,7 @@
 """Measure what share of the marked evidence a packet of 1,000 tokens quotes, in the text format a prompt gets.
 
-Run it with ``ENGRAM_BENCH_DATA=FOLDER python benchmarks/bench_recall_packet.py`` (``--show`` prints ten packets of
-every data set for reading); without the folder it says so and measures nothing. It prints one JSON object.
+Run it with ``ENGRAM_BENCH_DATA=FOLDER python benchmarks/bench_recall_packet.py``; without the folder it says so and
+measures nothing. It prints one JSON object, and writes ten packets of every data set to a file for reading.
 
 Every question is put to an engine in this process: ``build_memory_packet`` for the responder, and ``search`` with the
 same budget. An evidence turn is found in a packet when a quote holds, in one piece, at least 60 tokens of the turn or
@@ -31,6 +31,7 @@ BUDGET = 1000
 ENOUGH = 60
 WITHIN = 0.03
 SHOWN = 10
+READ = Path(__file__).parents[1] / "build" / "recall_packets.txt"
 
 
 def folded(text: str) -> str:
@@ -92,9 +93,9 @@ def measure(name: str, folder: str) -> dict[str, Any]:
         with engine_with([event(turn) for turn in memory["turns"]]) as engine:
             rows += [(question["text"], ask(engine, question, texts, costs)) for question in memory["questions"]
                      if question["category"] not in NOT_ASKED]
-    if "--show" in sys.argv[1:]:
+    with READ.open("a", encoding="utf-8") as file:
         for text, row in random.Random(5).sample(rows, SHOWN):
-            print(f"## {name}: {text}  (found {row['packet']:.2f})\n{row['text']}", file=sys.stderr)
+            file.write(f"## {name}: {text}  (found {row['packet']:.2f})\n{row['text']}\n")
     found = [row for _, row in rows]
     shares = [[one[at] for row in found for one in row["kept"] if one[at] >= 0] for at in range(3)]
     return {"questions": len(found), "packet": round(fmean(row["packet"] for row in found), 4),
@@ -114,9 +115,12 @@ def main() -> int:
         report["skipped"] = "ENGRAM_BENCH_DATA names no folder with " + ", ".join(f"{name}.json" for name in DATA)
         print(json.dumps(report, indent=2))
         return 0
+    READ.parent.mkdir(exist_ok=True)
+    READ.write_text("")
     found = {name: measure(name, folder) for name in DATA}
-    report |= {"data": found, "met": all(one["packet"] >= one["search"] - WITHIN and one["most_tokens"] <= BUDGET
-                                         for one in found.values())}
+    report |= {"data": found, "packets": f"{READ.parent.name}/{READ.name}",
+               "met": all(one["packet"] >= one["search"] - WITHIN and one["most_tokens"] <= BUDGET
+                          for one in found.values())}
     print(json.dumps(report, indent=2))
     return 0 if report["met"] else 1
 

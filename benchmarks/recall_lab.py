@@ -2,9 +2,10 @@
 
 Run it with ``ENGRAM_BENCH_DATA=FOLDER python benchmarks/recall_lab.py [NAME=WEIGHT ...]``; each argument is a weight of
 the recipe to try. Every data set goes into an engine with a database of its own, in memory's folder, and every question
-is asked with the budgets of ``BUDGETS``. With weights it prints how the shares differ from those of the defaults, with
-95 % intervals of the pooled differences, by resampling questions in pairs. ``bench_recall.py`` prints the figures that
-count, through a daemon.
+is asked with the budgets of ``SETS``. With weights it prints how the shares differ from those of the defaults, with
+95 % intervals of the pooled differences, by resampling questions in pairs. ``--parts`` prints what every part of the
+recipe is worth, as the table in docs/recall.md: how much more is found with it than without, all else as it is.
+``bench_recall.py`` prints the figures that count, through a daemon.
 """
 
 from __future__ import annotations
@@ -27,6 +28,17 @@ MOST_OF_A_TURN = 200
 NOT_ASKED = ("adversarial",)
 SCOPE = {"tenant_id": "bench", "user_id": "someone", "agent_id": "bench", "session_id": "asking", "run_id": "bench"}
 RESAMPLED = 1000
+POOLED = (500, 1000, 2000)
+WITHOUT: dict[str, dict[str, float]] = {
+    "body": {"body": 1}, "caption": {"caption": 1}, "question_word": {"question_word": 1}, "related": {"related": 0},
+    "grams": {"grams": 0}, "pairs": {"pairs": 0}, "feedback": {"feedback": 0}, "feedback_least": {"feedback_least": 0},
+    "assistant": {"assistant": 1, "assistant_asked": 1}, "speaker": {"speaker": 0},
+    "neighbours": {"previous": 0, "next": 0, "second_previous": 0, "second_next": 0},
+    "long_turn_tokens": {"long_turn_tokens": 1000}, "session": {"session": 0}, "session_least": {"session_least": 0},
+    "time": {"time": 0}, "mentions": {"mentions": 0}, "when": {"when": 0}, "number": {"number": 0},
+    "question": {"question": 0}, "instruction": {"instruction": 0}, "coverage": {"coverage": 0},
+}
+"""The weights by which a part of the recipe does nothing."""
 
 Rows = list[list[float]]
 
@@ -119,25 +131,52 @@ def interval(values: list[float]) -> tuple[float, float]:
     return means[RESAMPLED // 40], means[-RESAMPLED // 40 - 1]
 
 
-def main() -> None:
-    """Measure every data set with the defaults and with the weights that are given."""
-    weights = {name: float(value) for name, _, value in (one.partition("=") for one in sys.argv[1:])}
-    tries = [{}, weights] if weights else [{}]
+def gained(before: Rows, after: Rows) -> list[tuple[float, float, float]]:
+    """Return for each budget the mean difference of questions, and the ends of its interval."""
+    columns = zip(*([new - old for old, new in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)),
+                  strict=True)
+    return [(fmean(column), *interval(list(column))) for column in columns]
+
+
+def everywhere(tries: list[dict[str, float]]) -> tuple[dict[str, list[Rows]], list[Rows]]:
+    """Measure every data set with each set of weights; return the rows by set, and those of the three pooled."""
+    found: dict[str, list[Rows]] = {}
     pooled: list[Rows] = [[] for _ in tries]
     for name, budgets in SETS.items():
         path = Path(os.environ["ENGRAM_BENCH_DATA"], f"{name}.json")
-        if not path.exists():
-            continue
-        found = measure(json.loads(path.read_text())["memories"], budgets, tries)
-        for rows, every in zip(found, pooled, strict=True):
+        if path.exists():
+            found[name] = measure(json.loads(path.read_text())["memories"], budgets, tries)
+            for rows, every in zip(found[name], pooled, strict=True):
+                every.extend(rows if budgets == POOLED else [])
+    return found, pooled
+
+
+def table() -> None:
+    """Print what every part is worth."""
+    names = list(WITHOUT)
+    found, pooled = everywhere([{}, *WITHOUT.values()])
+    print("| part | " + " | ".join(f"{budget:,}" for budget in POOLED) + " | " + " | ".join(found) + " |")
+    print("|---" * (len(POOLED) + len(found) + 1) + "|")
+    for at, name in enumerate(names, 1):
+        worth = [f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]" for gain, low, high in gained(pooled[at], pooled[0])]
+        single = [f"{gained(rows[at], rows[0])[1][0]:+.3f}" for rows in found.values()]
+        print(f"| `{name}` | " + " | ".join([*worth, *single]) + " |", flush=True)
+
+
+def main() -> None:
+    """Measure every data set with the defaults and with the weights that are given, or the parts."""
+    if "--parts" in sys.argv[1:]:
+        table()
+        return
+    weights = {name: float(value) for name, _, value in (one.partition("=") for one in sys.argv[1:])}
+    found, pooled = everywhere([{}, weights] if weights else [{}])
+    for name, tries in found.items():
+        for rows in tries:
             print(f"{name:16}", *(f"{budget}: {fmean(column):.4f}" for budget, column in
-                                  zip(budgets, zip(*rows, strict=True), strict=True)), flush=True)
-            every.extend(rows if len(budgets) == 3 else [])
+                                  zip(SETS[name], zip(*rows, strict=True), strict=True)))
     if weights:
-        gains = [[new - old for old, new in zip(*pair, strict=True)] for pair in zip(*pooled, strict=True)]
-        for budget, column in zip((500, 1000, 2000), zip(*gains, strict=True), strict=True):
-            low, high = interval(list(column))
-            print(f"pooled at {budget}: {fmean(column):+.4f} [{low:+.4f}, {high:+.4f}]")
+        for budget, (gain, low, high) in zip(POOLED, gained(*pooled), strict=True):
+            print(f"pooled at {budget}: {gain:+.4f} [{low:+.4f}, {high:+.4f}]")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ cdef struct Weights:  # what the sums over all documents are made with
     float second_previous
     float next
     float second_next
-    float long_turn
     float long_turn_tokens
     float session
     int32_t named  # the speaker, or -1

@@ -334,7 +334,7 @@ cdef class Scores:
                        + shares.second_before * base[doc + shares.around.second_before]
                        + shares.after * base[doc + shares.around.after]
                        + shares.second_after * base[doc + shares.around.second_after])
-                sum = base[doc] + (sum * weights.long_turn if cost[doc] > weights.long_turn_tokens else sum)
+                sum = base[doc] + (0 if cost[doc] > weights.long_turn_tokens else sum)
                 mask = masks[doc] | masks[doc + shares.around.before] | masks[doc + shares.around.after]
             sum += session_part(sum, sessions[session[doc]], weights)
             cues = flags[doc] & weights.cues
@@ -421,7 +421,7 @@ cdef Weights weights_of(Scores scores) noexcept:
     weights.named, weights.speaker = scores.question.speaker, recipe.speaker
     weights.previous, weights.second_previous = recipe.previous, recipe.second_previous
     weights.next, weights.second_next = recipe.next, recipe.second_next
-    weights.long_turn, weights.long_turn_tokens = recipe.long_turn, recipe.long_turn_tokens
+    weights.long_turn_tokens = recipe.long_turn_tokens
     weights.session = recipe.session
     weights.cues = QUESTION | INSTRUCTION
     if scores.question.asks_when and not scores.span_count:
@@ -456,7 +456,7 @@ cdef float near(Scores scores, Py_ssize_t doc, const Weights* weights) noexcept:
     near += weights.second_previous * cell_of(sheet, around.second_before).tail.base
     near += weights.next * cell_of(sheet, around.after).tail.base
     near += weights.second_next * cell_of(sheet, around.second_after).tail.base
-    return near * weights.long_turn if scores.documents.cost[doc] > weights.long_turn_tokens else near
+    return 0 if scores.documents.cost[doc] > weights.long_turn_tokens else near
 
 
 cdef Shares shares_of(Beside around, const Weights* weights) noexcept:

@@ -157,6 +157,7 @@ cdef class Matching:
                 self._sessions(documents, recipe, term.weight)
         for t in range(documents.session_count):
             most = max(most, self.session_scores[t])
+        most = max(most, recipe.session_least * ideal)
         for t in range(documents.session_count):
             sessions[t] = <float>(self.session_scores[t] / most) if most else 0
         question.ideal = ideal
@@ -389,12 +390,18 @@ cdef class Matching:
         cdef double[MOST_BEST] weight
         cdef uint32_t[MOST_EXPANDED] chosen
         cdef double[MOST_EXPANDED] value
-        cdef double total = 0
+        cdef double total = 0, strength
         cdef int count = 0, found, i
         cdef const Word* word
         count = best_documents(to, grams, min(<int>recipe.feedback_documents, MOST_BEST), best, weight)
         if not count:
             return 0
+        strength = min(1, weight[0] / recipe.feedback_least) if recipe.feedback_least else 1
+        for i in range(count):
+            total += weight[i]
+        for i in range(count):
+            weight[i] /= total
+        total = 0
         documents.operation += 1
         for i in range(question.term_count):
             if question.terms[i].stem != NONE and question.terms[i].weight:
@@ -409,10 +416,10 @@ cdef class Matching:
         for i in range(count):
             word = &documents.lexicon.words[documents.lexicon.stems[chosen[i]].first]
             if word.next == NONE:
-                self._alone(documents, word, recipe, to, FEEDBACK, <float>(value[i] / total), 0, False)
+                self._alone(documents, word, recipe, to, FEEDBACK, <float>(strength * value[i] / total), 0, False)
             else:
                 self._collect(documents, chosen[i], to)
-                score(self, documents, <float>(value[i] / total), to, FEEDBACK)
+                score(self, documents, <float>(strength * value[i] / total), to, FEEDBACK)
                 clear(self)
             expanded.append(chosen[i])
         return 0

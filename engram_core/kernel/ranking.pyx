@@ -8,9 +8,9 @@ cdef double NEAR = 1e-6
 
 
 cdef int best_documents(const Sheet* to, double grams, int wanted, uint32_t* best, double* weight) noexcept:
-    """Find the best documents by words and 4-grams, the earlier of equal ones, and their shares; return how many."""
+    """Find the best documents by words and 4-grams, the earlier of equal ones, and their scores; return how many."""
     cdef const Cell* cell
-    cdef double score, total = 0
+    cdef double score
     cdef float share = <float>grams, said, least = 0  # most documents are told from the best by this one comparison
     cdef uint32_t slot
     cdef int count = 0, i
@@ -34,10 +34,6 @@ cdef int best_documents(const Sheet* to, double grams, int wanted, uint32_t* bes
         count = min(count + 1, wanted)
         if count == wanted:
             least = <float>(weight[count - 1] - 2 * NEAR)
-    for i in range(count):
-        total += weight[i]
-    for i in range(count):
-        weight[i] /= total
     return count
 
 

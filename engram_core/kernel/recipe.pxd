@@ -10,6 +10,7 @@ cdef struct Recipe:
     float feedback
     float feedback_documents
     float feedback_terms
+    float feedback_least
     float related
     float related_documents
     float related_beside
@@ -17,12 +18,12 @@ cdef struct Recipe:
     float next
     float second_previous
     float second_next
-    float long_turn
     float long_turn_tokens
     float assistant
     float assistant_asked
     float speaker
     float session
+    float session_least
     float time
     float time_days
     float mentions

@@ -9,7 +9,7 @@ RECIPE = {
     # Words: BM25F over the fields of a text.
     "k1": 1.2,  # how soon more occurrences of a word stop to count
     "b": 0.4,  # how much a long text pays for its length
-    "body": 0.12,  # a word behind the lead of a long text, against one in the lead
+    "body": 0.1,  # a word behind the lead of a long text, against one in the lead
     "caption": 0.75,  # a word of a picture's caption
     "question_word": 0.4,  # a question's word that only shapes it ("kind", "often")
     # What is added to the words.
@@ -18,8 +18,9 @@ RECIPE = {
     "feedback": 0.9,  # words typical of the best texts
     "feedback_documents": 3,
     "feedback_terms": 20,
-    "related": 1.5,  # words related to those that hardly any memory holds ("kids" finds "children")
-    "related_documents": 2,  # a word in more documents than this speaks for itself
+    "feedback_least": 0.25,  # a best text that scores less than this in words and 4-grams says less of what is typical
+    "related": 2,  # words related to those that hardly any memory holds ("kids" finds "children")
+    "related_documents": 4,  # a word in more documents than this speaks for itself
     "related_beside": 0.4,  # how much of that related words are worth where some memory holds the word itself
     "coverage": 0.1,  # the squared share of the question's words found here or in a neighbour
     "meaning": 0,  # likeness to the question by the embedding model that embed.model names
@@ -34,9 +35,9 @@ RECIPE = {
     "next": 0.2,
     "second_previous": 0.2,
     "second_next": 0.3,
-    "long_turn": 0.2,  # how much of that a long turn receives
-    "long_turn_tokens": 120,  # a turn that costs more is long
+    "long_turn_tokens": 120,  # a turn that costs more receives nothing
     "session": 0.45,  # the session's own BM25 against the best session's
+    "session_least": 0.15,  # against this much of the question's words, where no session has as many
     "session_b": 0.6,
     # Time.
     "time": 0.6,  # dated in the asked interval
@@ -89,6 +90,8 @@ cdef int put(Recipe* recipe, str name, float value) except -1:
         recipe.feedback_documents = value
     elif name == "feedback_terms":
         recipe.feedback_terms = value
+    elif name == "feedback_least":
+        recipe.feedback_least = value
     elif name == "related":
         recipe.related = value
     elif name == "related_documents":
@@ -103,8 +106,6 @@ cdef int put(Recipe* recipe, str name, float value) except -1:
         recipe.second_previous = value
     elif name == "second_next":
         recipe.second_next = value
-    elif name == "long_turn":
-        recipe.long_turn = value
     elif name == "long_turn_tokens":
         recipe.long_turn_tokens = value
     elif name == "assistant":
@@ -115,6 +116,8 @@ cdef int put(Recipe* recipe, str name, float value) except -1:
         recipe.speaker = value
     elif name == "session":
         recipe.session = value
+    elif name == "session_least":
+        recipe.session_least = value
     elif name == "time":
         recipe.time = value
     elif name == "time_days":

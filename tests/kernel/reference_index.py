@@ -366,7 +366,9 @@ class Asked:
             chosen.insert(place, stem)
             del chosen[int(self.recipe["feedback_terms"]) :]
         ideal = sum(values[s] * self.idf(s) for s in chosen) or 1.0
-        return [score / ideal for score in self.bm25({s: values[s] for s in chosen})]
+        least = self.recipe["feedback_least"]
+        strength = min(1.0, scores[best[0]] / least) if best and least else 1.0
+        return [strength * score / ideal for score in self.bm25({s: values[s] for s in chosen})]
 
     def session_scores(self) -> dict[str, float]:
         k1, b = self.recipe["k1"], self.recipe["session_b"]
@@ -384,7 +386,7 @@ class Asked:
                 norm = k1 * (1 - b + b * lengths[name] / average)
                 if found[stem]:
                     scores[name] += weight * idf(len(counts), holding) * found[stem] / (found[stem] + norm)
-        most = max(scores.values(), default=0.0) or 1.0
+        most = max(*scores.values(), self.recipe["session_least"] * self.ideal, 0.0) or 1.0
         return {name: score / most for name, score in scores.items()}
 
     def neighbour(self, i: int, steps: int) -> int | None:
@@ -444,7 +446,7 @@ class Asked:
         shares = {-1: "previous", 1: "next", -2: "second_previous", 2: "second_next"}
         turns = ((name, self.neighbour(i, step)) for step, name in shares.items())
         near = sum(recipe[name] * bases[j] for name, j in turns if j is not None)
-        row["neighbours"] = near * (recipe["long_turn"] if doc.cost > recipe["long_turn_tokens"] else 1)
+        row["neighbours"] = 0.0 if doc.cost > recipe["long_turn_tokens"] else near
         context = bases[i] + row["neighbours"]
         session = sessions[doc.session] if doc.dialogue else 0.0
         row["session"] = recipe["session"] * session * (0.2 + min(1, 4 * context))

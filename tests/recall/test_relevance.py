@@ -36,7 +36,7 @@ def test_a_word_nobody_used_finds_what_is_near_in_meaning() -> None:
 
 def test_words_that_memories_hold_speak_for_themselves() -> None:
     world = World()
-    for number in range(4):
+    for number in range(6):
         world.say(f"The kids built raft number {number}.")
     world.say("Our children start school in August.")
     found = hits(world, "What did the kids build?")
@@ -46,7 +46,7 @@ def test_words_that_memories_hold_speak_for_themselves() -> None:
 
 def test_related_words_are_few_and_near() -> None:
     near = related("children")
-    assert 0 < len(near) <= 12 and all(0.6 < share <= 1 for _, share in near)
+    assert 0 < len(near) <= 20 and all(0.6 < share <= 1 for _, share in near)
     assert related("qxzv") == []
 
 
