@@ -397,11 +397,6 @@ cdef class Matching:
         if not count:
             return 0
         strength = min(1, weight[0] / recipe.feedback_least) if recipe.feedback_least else 1
-        for i in range(count):
-            total += weight[i]
-        for i in range(count):
-            weight[i] /= total
-        total = 0
         documents.operation += 1
         for i in range(question.term_count):
             if question.terms[i].stem != NONE and question.terms[i].weight:
