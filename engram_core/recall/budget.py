@@ -195,30 +195,36 @@ def _complete_costs(found: Gathered, counter: Counter, reads: Reads, room: int) 
     if room >= UNLIMITED // 2:
         return []
     long = pool.longer(KIND["event"], CUT_TOKENS, indexed)
-    most = max(_BATCH, room // CUT_TOKENS)
     if reads.far:
         read_lines(long, reads, found)  # all at once: more may be cut below
-    _cut(found, long[:most], counter, reads)
-    return long[most:]
+    _cut(found, long, max(_BATCH, room // CUT_TOKENS), counter, reads)
+    return long
 
 
 def _cut_more(found: Gathered, counter: Counter, reads: Reads, uncut: list[int], batch: int) -> bool:
     """Cut the next of the long quotes that were left out beside room for a short one, and tell whether any was."""
-    while uncut:
-        out = [number for number in uncut if found.pool.brief(number)[5] < 0][:batch]
-        if not out:
-            break
-        uncut[:] = [number for number in uncut if number not in out]
-        if _cut(found, out, counter, reads):
-            return True
-    return False
+    out = [number for number in uncut if found.pool.brief(number)[5] < 0]
+    left = out.copy()
+    cut = _cut(found, left, batch, counter, reads)
+    seen = set(out[:len(out) - len(left)])
+    uncut[:] = [number for number in uncut if number not in seen]
+    return cut > 0
 
 
-def _cut(found: Gathered, numbers: list[int], counter: Counter, reads: Reads) -> bool:
-    cut = cut_quotes(found, numbers, counter.tokenizer, reads)
-    for number in cut:
-        count_forms(found, number, counter)
-    return bool(cut)
+def _cut(found: Gathered, numbers: list[int], wanted: int, counter: Counter, reads: Reads) -> int:
+    """Give the first so many of the quotes that can be cut shorter forms; take all that were looked at from the list.
+
+    What cannot be cut does not count: it is found out once and not asked for again, and the same request must have the
+    same answer then.
+    """
+    done = 0
+    while numbers and done < wanted:
+        part = numbers[:wanted - done]
+        del numbers[:len(part)]
+        for number in cut_quotes(found, part, counter.tokenizer, reads):
+            count_forms(found, number, counter)
+            done += 1
+    return done
 
 
 def count_forms(found: Gathered, number: int, counter: Counter) -> int:

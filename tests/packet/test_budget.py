@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -336,3 +337,20 @@ def test_one_long_turn_does_not_take_the_room_of_several(form: str) -> None:
     assert quoted(0, 1500) == ("kept", 1)
     outcome, count = quoted(60, 1500)
     assert outcome == "degraded:sentences" and count > 12
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_packet_is_the_same_when_it_is_asked_for_again(seed: int) -> None:
+    """What the first build finds out about long turns that cannot be cut changes nothing in the next one."""
+    chance, world = random.Random(seed), World()
+    for at in range(chance.randint(15, 40)):
+        if chance.random() < 0.7:
+            world.say("tram " * chance.randint(1, 6) + "word " * chance.randint(90, 120))
+        else:
+            cut = f"Nothing else was said on day {at}. " * chance.randint(10, 40)
+            world.say("A tram came. " * chance.randint(1, 3) + cut)
+    request = {"query": "tram", "budget": {"max_tokens": chance.randint(300, 1500)}, "persist": False}
+    first, again = (
+        world.rendered(request, format="markdown", tokenizer="cl100k_base", bare=True) for _ in range(2)
+    )
+    assert first == again
