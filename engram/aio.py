@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from engram.asyncio_transport import AsyncInProcess, AsyncUnix
-from engram.calls import Caller, closed, explained, outcome_of, unwrap
+from engram.calls import Caller, closed, explained, is_plain, outcome_of, unwrap
 from engram.inprocess import inside
 from engram.transport import find
 from engram_core.errors import BadInput
@@ -68,6 +68,7 @@ class AsyncMemory:
     """
 
     _transport: AsyncTransport
+    _inside: AsyncInProcess | None
 
     def __init__(self, path: str | os.PathLike[str] | None = None, in_memory: bool = False, backend: str = "sqlite",
                  dsn: str | None = None, database: str | None = None, *, timeout: float | None = None,
@@ -83,8 +84,8 @@ class AsyncMemory:
                 os.environ.get("ENGRAM_SOCKET"):
             self._transport = AsyncUnix(find(env=os.environ, config=config))
         else:
-            self._transport = AsyncInProcess(inside(path, in_memory=in_memory, backend=backend, dsn=dsn,
-                                                    database=database, config=config))
+            self._transport = self._inside = AsyncInProcess(inside(
+                path, in_memory=in_memory, backend=backend, dsn=dsn, database=database, config=config))
 
     @classmethod
     def connect(cls, socket: str | None = None, *, timeout: float | None = None, cwd: str | None = None,
@@ -102,6 +103,7 @@ class AsyncMemory:
 
     def _set_up(self, timeout: float | None, cwd: str | None) -> None:
         self._caller = Caller(timeout=timeout, cwd=cwd)
+        self._inside = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room = asyncio.Semaphore(UNDER_WAY)
         self._open = True
@@ -140,6 +142,9 @@ class AsyncMemory:
 
     async def _exchange(self, method: str, params: Mapping[str, Any]) -> Any:
         async with self._room:
+            if self._inside is not None and is_plain(method):
+                return await self._inside.ask(method, self._caller.params(method, params),
+                                              timeout=self._caller.timeout)
             line = self._caller.line(method, params)
             return read_result(await self._transport.exchange(line, timeout=self._caller.timeout))
 

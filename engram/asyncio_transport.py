@@ -10,11 +10,11 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engram.transport import MAX_REPLY, PIECE, RETRY_S, UnixTransport, maybe_old, turned_away
 from engram_core.errors import DeadlineExceeded, EngramError, NoDaemon
-from engram_core.protocol.lines import LineBuffer
+from engram_core.protocol.lines import LineBuffer, read_outcome
 
 if TYPE_CHECKING:
     from engram.inprocess import Inside, Queued
@@ -229,6 +229,8 @@ class AsyncInProcess:
         self._timeout = 0.0
         self._short = asyncio.Lock()
         self._opening: asyncio.Task[Queued] | None = None
+        self._come: deque[tuple[asyncio.Future[Any], Any]] = deque()
+        self._woken = False
 
     async def exchange(self, line: bytes, *, timeout: float | None) -> bytes:
         """Return the reply line to a request line."""
@@ -240,6 +242,13 @@ class AsyncInProcess:
                     await asyncio.sleep(0)
                     return reply
         return await self._begin(engine, line, timeout or self._timeout)
+
+    async def ask(self, method: str, params: dict[str, Any], *, timeout: float | None) -> Any:
+        """Return the result of a request that is not written as a line, or raise its error."""
+        engine = await self._engine()
+        future, done = self._awaited()
+        engine.begin(method, params, timeout or self._timeout, done)
+        return read_outcome(await future)
 
     async def stream(self, lines: Iterable[bytes], *, timeout: float | None) -> AsyncIterator[bytes]:
         """Begin requests without waiting for each, and yield the replies in the same order."""
@@ -275,20 +284,35 @@ class AsyncInProcess:
 
     def _begin(self, engine: Queued, line: bytes, timeout: float) -> asyncio.Future[bytes]:
         """Hand a line to the engine; whoever is cancelled while waiting leaves it to finish."""
+        future, done = self._awaited()
+        engine.submit(line, timeout, done)
+        return future
+
+    def _awaited(self) -> tuple[asyncio.Future[Any], Callable[[Any], None]]:
+        """Return a future and what another thread calls with its result.
+
+        What comes while the loop is busy is taken together, for each waking of a loop costs a call of the system.
+        """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[bytes] = loop.create_future()
+        future: asyncio.Future[Any] = loop.create_future()
 
-        def take(reply: bytes) -> None:
-            if not future.done():
-                future.set_result(reply)
-
-        def done(reply: bytes) -> None:
+        def done(outcome: Any) -> None:
+            self._come.append((future, outcome))
+            if self._woken:
+                return  # the flag falls before what has come is taken, so this is among it
+            self._woken = True
             try:
-                loop.call_soon_threadsafe(take, reply)
+                loop.call_soon_threadsafe(self._take)
             except RuntimeError:
                 pass  # the loop has ended; nobody is waiting
 
-        engine.submit(line, timeout, done)
-        return future
+        return future, done
+
+    def _take(self) -> None:
+        self._woken = False
+        while self._come:
+            future, outcome = self._come.popleft()
+            if not future.done():
+                future.set_result(outcome)
 
 

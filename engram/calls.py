@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-__all__ = ["DEFAULT_PATH", "Caller", "closed", "explained", "outcome_of", "unwrap"]
+__all__ = ["DEFAULT_PATH", "Caller", "closed", "explained", "is_plain", "outcome_of", "unwrap"]
 
 DEFAULT_PATH = "data/engram.db"
 """Where the earlier library kept its memories, and ``Memory()`` without a daemon does."""
@@ -45,6 +45,14 @@ class Caller:
 
     def line(self, method: str, params: Mapping[str, Any]) -> bytes:
         """Return the request line of a call; raise BadInput for what cannot be sent."""
+        sent = self.params(method, params)
+        if self.timeout is not None:
+            sent.setdefault("timeout_ms", max(1, round(self.timeout * 1000)))
+        self._number = number = self._number + 1  # two threads may take the same one: each has its own connection
+        return write_request(number, method, sent)
+
+    def params(self, method: str, params: Mapping[str, Any]) -> Json:
+        """Return the parameters that an engine is sent: new ones have an id, a folder goes with them."""
         sent = {name: value for name, value in params.items() if value is not None}
         if method == "append_event":
             if "at_ms" not in sent:
@@ -62,10 +70,16 @@ class Caller:
             sent["cwd"] = self.cwd
             if method not in _WITHOUT_SCOPE:
                 _complete(sent)
-        if self.timeout is not None:
-            sent.setdefault("timeout_ms", max(1, round(self.timeout * 1000)))
-        self._number = number = self._number + 1  # two threads may take the same one: each has its own connection
-        return write_request(number, method, sent)
+        return sent
+
+
+def is_plain(method: str) -> bool:
+    """Tell whether an engine in this process takes a method's parameters as they are.
+
+    Those of checkpoints are: a saver makes them of JSON's own types, a graph asks at every step, and a line of text
+    each time would take longer than what is asked for.
+    """
+    return "checkpoint" in method
 
 
 def outcome_of(reply: bytes) -> Any | EngramError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from engram.calls import Caller, closed, explained, outcome_of, unwrap
+from engram.calls import Caller, closed, explained, is_plain, outcome_of, unwrap
 from engram.transport import find
 from engram_core.errors import BadInput
 from engram_core.protocol.lines import read_result
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Protocol, Self
 
+    from engram.inprocess import InProcess
     from engram.session import Session
     from engram.types import (
         Appended,
@@ -76,6 +77,7 @@ class Memory:
         ``timeout`` is in seconds, for each call.
         """
         self._caller = Caller(timeout=timeout, cwd=cwd)
+        self._inside: InProcess | None = None
         self._transport: Transport
         if (path, in_memory, backend, dsn, database) == (None, False, "sqlite", None, None) and \
                 os.environ.get("ENGRAM_SOCKET"):
@@ -83,8 +85,8 @@ class Memory:
         else:
             from engram.inprocess import InProcess, inside
 
-            self._transport = InProcess(inside(path, in_memory=in_memory, backend=backend, dsn=dsn, database=database,
-                                               config=config))
+            self._transport = self._inside = InProcess(inside(
+                path, in_memory=in_memory, backend=backend, dsn=dsn, database=database, config=config))
         self._open = True
 
     @classmethod
@@ -98,6 +100,7 @@ class Memory:
         """
         memory = cls.__new__(cls)
         memory._caller = Caller(timeout=timeout, cwd=cwd)
+        memory._inside = None
         memory._transport = _daemon(socket, config, settings)
         memory._open = True
         return memory
@@ -129,6 +132,8 @@ class Memory:
         return self._exchange(method, params)
 
     def _exchange(self, method: str, params: Mapping[str, Any]) -> Any:
+        if self._inside is not None and is_plain(method):
+            return self._inside.ask(method, self._caller.params(method, params), timeout=self._caller.timeout)
         line = self._caller.line(method, params)
         return read_result(self._transport.exchange(line, timeout=self._caller.timeout))
 

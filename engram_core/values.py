@@ -48,7 +48,8 @@ def dump_json(value: Any, field: str = "value") -> str:
     """Write the value as compact JSON; raise BadInput for what JSON or UTF-8 cannot hold."""
     try:
         text = encode_basestring(value) if type(value) is str else "".join(_encode(value, 0))
-        text.encode("utf-8")
+        if not text.isascii():
+            text.encode("utf-8")
     except RecursionError:
         raise BadInput(f"{field} is nested too deeply; allowed are 64 levels", hint="send a flatter value") from None
     except (TypeError, ValueError):
@@ -103,10 +104,12 @@ def check_text(field: str, value: object) -> str:
     """Return the text; raise BadInput when it is no well-formed text."""
     if type(value) is not str:
         raise BadInput(f"{field} is {show(value)}; allowed is text")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadInput(f"{field} holds a lone surrogate, which is no text", hint="send well-formed Unicode") from None
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise BadInput(f"{field} holds a lone surrogate, which is no text",
+                           hint="send well-formed Unicode") from None
     return value
 
 

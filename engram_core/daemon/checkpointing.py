@@ -6,7 +6,9 @@ Their scope is an owner: every run of it may use a thread. The values are the cl
 from __future__ import annotations
 
 import json
+from _blake2 import blake2b
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from engram_core.errors import BadInput
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from engram_core.store.transaction import Owner, Transaction
 
 Params = dict[str, Any]
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # decode would look for blanks around it
 NS_MAX = 4096
 PAGE = 50
 PIECES_MAX = 4096
@@ -29,10 +32,18 @@ def owner_of(engine: Engine, params: Params) -> Owner:
     """Return the owner of a request, whose scope may leave out session and run."""
     given = params.get("scope")
     if "cwd" in params:
-        given = engine.scope_ids(given, params)
-    elif type(given) is dict:
-        given = {"session_id": "-", "run_id": "-", **given}
-    return check_scope(given).owner
+        return check_scope(engine.scope_ids(given, params)).owner
+    if type(given) is not dict:
+        return check_scope(given).owner
+    try:
+        return _owner(tuple(given.items()))
+    except TypeError:  # what cannot be a key is no id, which the check says
+        return _owner.__wrapped__(tuple(given.items()))
+
+
+@lru_cache(maxsize=256)
+def _owner(ids: tuple[tuple[str, Any], ...]) -> Owner:
+    return check_scope({"session_id": "-", "run_id": "-", **dict(ids)}).owner
 
 
 def _space(params: Params) -> Space:
@@ -49,13 +60,18 @@ def _plain(field: str, value: object, most: int) -> str:
     return text
 
 
-def _value(field: str, given: object) -> Value:
+def _value(given: object) -> Value:
     if type(given) is not list or len(given) != 3:
-        raise BadInput(f"{field} is {show(given)}; allowed is [type, data, pieces]")
-    pieces = check_count(f"{field}[2]", given[2])
-    if pieces > PIECES_MAX:
-        raise BadInput(f"{field} has {pieces} pieces; allowed are {PIECES_MAX}")
-    return Value(check_id(f"{field}[0]", given[0]), _plain(f"{field}[1]", given[1], INT_MAX), pieces)
+        raise BadInput(f" is {show(given)}; allowed is [type, data, pieces]")
+    kind, data, pieces = given
+    if check_count("[2]", pieces) > PIECES_MAX:
+        raise BadInput(f" has {pieces} pieces; allowed are {PIECES_MAX}")
+    return Value(check_id("[0]", kind), _plain("[1]", data, INT_MAX), pieces)
+
+
+def _placed(place: str, error: BadInput) -> BadInput:
+    """Return what a check said of a part with its place: that is only put together when there is an error."""
+    return type(error)(place + error.message, hint=error.hint)
 
 
 def _texts(field: str, given: object) -> list[str]:
@@ -72,18 +88,24 @@ def _object(field: str, given: object) -> dict[str, Any]:
 
 def _metadata(given: object) -> str:
     try:
-        found = json.loads(check_text("metadata", given))
-    except (ValueError, RecursionError):
-        found = None
-    if type(found) is not dict:
+        found, end = _scan(check_text("metadata", given), 0)
+    except (ValueError, RecursionError, StopIteration):
+        found, end = None, 0
+    if type(found) is not dict or end != len(str(given)):
         raise BadInput(f"metadata is {show(given)}; allowed is the text of a JSON object")
     return str(given)
 
 
+@lru_cache(maxsize=2048)
 def _blob(channel: str, version: str) -> str:
-    """Return the name of a channel's value; those of one step stand together, so that they are written to one page."""
-    from _blake2 import blake2b
+    """Return the name of a channel's value; those of one step stand together, so that they are written to one page.
 
+    A value without a version stands in the checkpoint itself and has no name.
+    """
+    check_text("", version)
+    check_text(" is the version of a channel whose name", channel)
+    if not version:
+        return ""
     number = version.partition(".")[0].lstrip("0")[:12]
     digest = blake2b(f"{channel}\0{version}".encode(), digest_size=12).hexdigest()
     return f"{number:0>12}-{digest}"
@@ -95,19 +117,39 @@ def _blob(channel: str, version: str) -> str:
 def put_checkpoint(engine: Engine, params: Params) -> Callable[[Transaction], Any]:
     """Store a checkpoint."""
     owner, space = owner_of(engine, params), _space(params)
-    versions = {channel: _blob(channel, check_text(f"versions.{channel}", version))
-                for channel, version in _object("versions", params.get("versions") or {}).items()}
+    versions = _named(_object("versions", params.get("versions") or {}))
     values: dict[str, Value] = {}
     for channel, value in _object("values", params.get("values") or {}).items():
         if channel not in versions:
             raise BadInput(f"values has {show(channel)}, whose version is not in versions")
-        values[versions[channel]] = _value(f"values.{channel}", value)
+        try:
+            values[versions[channel]] = _value(value)
+        except BadInput as error:
+            raise _placed(f"values.{channel}", error) from None
     parent, run = params.get("parent_id"), params.get("run_id")
     given = Put(check_id("checkpoint_id", params["checkpoint_id"]),
                 None if parent is None else check_id("parent_id", parent),
                 "" if run is None else check_id("run_id", run),
-                dump_json(versions), _metadata(params["metadata"]), _value("body", params["body"]), values)
+                dump_json(versions), _metadata(params["metadata"]), _body(params["body"]), values)
     return lambda tx: checkpoints.put(tx, owner, space, given)
+
+
+def _named(versions: dict[str, Any]) -> dict[str, str]:
+    """Return the name of each channel's value."""
+    found: dict[str, str] = {}
+    for channel, version in versions.items():
+        try:
+            found[channel] = _blob(channel, version if type(version) is str else check_text("", version))
+        except BadInput as error:
+            raise _placed(f"versions.{channel}", error) from None
+    return found
+
+
+def _body(given: object) -> Value:
+    try:
+        return _value(given)
+    except BadInput as error:
+        raise _placed("body", error) from None
 
 
 def put_checkpoint_writes(engine: Engine, params: Params) -> Callable[[Transaction], Any]:
@@ -119,18 +161,23 @@ def put_checkpoint_writes(engine: Engine, params: Params) -> Callable[[Transacti
         raise BadInput(f"replace is {show(replace)}; allowed are true, false")
     if type(params["writes"]) is not list:
         raise BadInput(f"writes is {show(params['writes'])}; allowed is a list")
-    writes = [_write(f"writes[{at}]", one) for at, one in enumerate(params["writes"])]
+    writes: list[Write] = []
+    for one in params["writes"]:
+        try:
+            writes.append(_write(one))
+        except BadInput as error:
+            raise _placed(f"writes[{len(writes)}]", error) from None
     return lambda tx: checkpoints.put_writes(tx, owner, space, checkpoint_id, writes, replace=replace)
 
 
-def _write(field: str, given: object) -> Write:
+def _write(given: object) -> Write:
     if type(given) is not list or len(given) != 7:
-        raise BadInput(f"{field} is {show(given)}; allowed is [task_id, idx, task_path, channel, type, data, pieces]")
+        raise BadInput(f" is {show(given)}; allowed is [task_id, idx, task_path, channel, type, data, pieces]")
     task_id, idx, path, channel, *value = given
     if type(idx) is not int or not -INT_MAX <= idx <= INT_MAX:
-        raise BadInput(f"{field}[1] is {show(idx)}; allowed is a whole number")
-    return Write(check_id(f"{field}[0]", task_id), idx, _plain(f"{field}[2]", path, NS_MAX),
-                 _plain(f"{field}[3]", channel, NS_MAX), _value(field, value))
+        raise BadInput(f"[1] is {show(idx)}; allowed is a whole number")
+    return Write(check_id("[0]", task_id), idx, _plain("[2]", path, NS_MAX), _plain("[3]", channel, NS_MAX),
+                 _value(value))
 
 
 def put_checkpoint_piece(engine: Engine, params: Params) -> Callable[[Transaction], Any]:

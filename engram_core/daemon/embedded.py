@@ -9,27 +9,26 @@ is done when it is quiet, by a thread that ends when there is nothing to do.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from engram_core._version import __version__
 from engram_core.daemon.handlers import Engine
 from engram_core.daemon.operations import hello, scope_of_a_caller
+from engram_core.daemon.turns import COMPANY_S, Company, yielding
 from engram_core.daemon.writer import BUSY_S, LAST_S, MAX_GROUP, QUIET_S, Reader, Writer, answer, write_all
 from engram_core.errors import BadInput, Busy, DeadlineExceeded, EngramError
-from engram_core.protocol.lines import Request, dump, read_request, write_error, write_result
+from engram_core.protocol.lines import Request, dump, read_outcome, read_request, write_error, write_result
 from engram_core.protocol.messages import READS, WRITES, check_params
 from engram_core.settings import Settings
 
 __all__ = ["Embedded", "Queued"]
 
-SWITCH_S = 0.0005
 PATIENCE_S = 0.1  # for another process's write; a call then looks at its own deadline and tries again
 FEW = 50  # events that are listed in a moment
 _SHORT = (b"build_memory_packet", b"get_", b"list_events")
@@ -103,40 +102,9 @@ def closed() -> BadInput:
 class _Job:
     __slots__ = ("method", "outcome", "params")
 
-    def __init__(self, request: Request) -> None:
-        self.method, self.params = request.method, request.params
+    def __init__(self, method: str, params: dict[str, Any]) -> None:
+        self.method, self.params = method, params
         self.outcome: Outcome | None = None
-
-
-class _Yielding:
-    """Let threads switch often while several of them work here: else each waits 5 ms for every other one.
-
-    The interval belongs to the whole interpreter, so it is what it was again as soon as no more than one works. An
-    event loop counts as a thread that works.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._working = 0
-        self._before = 0.0
-
-    def begin(self, threads: int) -> None:
-        """Note that so many threads more are at work."""
-        with self._lock:
-            before, self._working = self._working, self._working + threads
-            if before < 2 <= self._working:
-                self._before = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._before, SWITCH_S))
-
-    def end(self, threads: int) -> None:
-        """Note that they are done."""
-        with self._lock:
-            before, self._working = self._working, self._working - threads
-            if self._working < 2 <= before:
-                sys.setswitchinterval(self._before)
-
-
-_yielding = _Yielding()
 
 
 class Embedded(_Inside):
@@ -146,6 +114,7 @@ class Embedded(_Inside):
         super().__init__(load, database)
         self._turn = threading.Lock()  # whoever holds it writes
         self._jobs: deque[_Job] = deque()
+        self._company = Company(self.engine.store)
         self._dirty = threading.Event()
         self._asked = 0.0
         self._upkeep: threading.Thread | None = None
@@ -154,12 +123,21 @@ class Embedded(_Inside):
 
     def answer(self, line: bytes, timeout: float) -> bytes:
         """Return the reply line to a request line; a write is committed then."""
-        _yielding.begin(1)
+        yielding.begin(1)
         try:
             request = read_request(line)
-            return _reply(request, self._outcome(request, time.monotonic() + timeout))
+            return _reply(request, request.error or self._outcome(
+                request.method, request.params, time.monotonic() + timeout))
         finally:
-            _yielding.end(1)
+            yielding.end(1)
+
+    def ask(self, method: str, params: dict[str, Any], timeout: float) -> Any:
+        """Return the result of a request whose parameters are of JSON's own types, or raise its error."""
+        yielding.begin(1)
+        try:
+            return read_outcome(self._outcome(method, params, time.monotonic() + timeout))
+        finally:
+            yielding.end(1)
 
     def stream(self, lines: Iterable[bytes], timeout: float) -> Iterator[bytes]:
         """Answer lines in order; writes that have come meanwhile share a commit.
@@ -198,26 +176,27 @@ class Embedded(_Inside):
 
     # ---- one request
 
-    def _outcome(self, request: Request, deadline: float) -> Outcome:
-        if request.error is not None:
-            return request.error
+    def _outcome(self, method: str, params: dict[str, Any], deadline: float) -> Outcome:
         if not self._end.alive:
             return closed()
         self._asked = time.monotonic()
-        if request.method in WRITES:
-            job = _Job(request)
+        if method in WRITES:
+            job = _Job(method, params)
             self._jobs.append(job)
             outcome = self._written(job, deadline)
-        elif request.method in READS:
-            outcome = answer(self.engine, request.method, request.params)
+        elif method in READS:
+            outcome = answer(self.engine, method, params)
         else:
-            return self._other(request.method, request.params)
+            return self._other(method, params)
         if not self._dirty.is_set():
             self._wake()
         return outcome
 
     def _written(self, job: _Job, deadline: float) -> Outcome:
         """Wait for one's turn, unless another thread has written the job with its own."""
+        if self._company.is_likely(job.method, len(self._jobs)):
+            time.sleep(COMPANY_S)
+            self._company.waited(in_vain=job in self._jobs)
         while True:
             while job.outcome is None:
                 self._lead(job, deadline)
@@ -260,6 +239,7 @@ class Embedded(_Inside):
             raise
         for job, outcome in zip(group, outcomes, strict=True):
             job.outcome = outcome
+        self._company.note(len(group) > 1 or bool(self._jobs))
 
     def _group(self, lines: list[bytes], timeout: float) -> Iterator[bytes]:
         """Answer lines in order, the writes among them in runs."""
@@ -268,13 +248,13 @@ class Embedded(_Inside):
         waiting: list[tuple[Request, _Job]] = []
         for request in requests:
             if request.error is None and request.method in WRITES:
-                job = _Job(request)
+                job = _Job(request.method, request.params)
                 waiting.append((request, job))
                 self._jobs.append(job)
                 continue
             yield from (_reply(one, self._written(job, deadline)) for one, job in waiting)
             waiting = []
-            yield _reply(request, self._outcome(request, deadline))
+            yield _reply(request, request.error or self._outcome(request.method, request.params, deadline))
         yield from (_reply(one, self._written(job, deadline)) for one, job in waiting)
         self._wake()
 
@@ -367,6 +347,14 @@ def _keep_up(at: weakref.ref[Embedded]) -> None:
         del one
 
 
+class _Write(NamedTuple):
+    method: str
+    params: dict[str, Any]
+    size: int
+    deadline: float
+    done: Callable[[Outcome], None]
+
+
 class Queued(_Inside):
     """Take lines from one thread and answer each through a callback on another."""
 
@@ -404,31 +392,37 @@ class Queued(_Inside):
     def submit(self, line: bytes, timeout: float, done: Callable[[bytes], None]) -> None:
         """Begin a request; ``done`` gets its reply line."""
         request = read_request(line)
-        deadline = time.monotonic() + timeout
-        self._writer.asked = time.monotonic()
         if request.error is not None:
             done(_reply(request, request.error))
-        elif request.method in WRITES:
-            _yielding.begin(2)
-            self._write(request, deadline, done)
-        elif request.method in READS:
+        else:
+            self.begin(request.method, request.params, timeout, lambda outcome: done(_reply(request, outcome)),
+                       size=request.size)
+
+    def begin(self, method: str, params: dict[str, Any], timeout: float, done: Callable[[Outcome], None], *,
+              size: int = 0) -> None:
+        """Begin a request whose parameters are of JSON's own types; ``done`` gets what came of it."""
+        now = self._writer.asked = time.monotonic()
+        if method in WRITES:
+            yielding.begin(2)
+            self._write(_Write(method, params, size, now + timeout, done))
+        elif method in READS:
             def read(outcome: Outcome) -> None:
                 self._writer.wake()
-                _yielding.end(2)
-                done(_reply(request, outcome))
-            _yielding.begin(2)
-            self._reader.submit(request.method, request.params, read, deadline=deadline)
+                yielding.end(2)
+                done(outcome)
+            yielding.begin(2)
+            self._reader.submit(method, params, read, deadline=now + timeout)
         else:
-            done(_reply(request, self._other(request.method, request.params)))
+            done(self._other(method, params))
 
-    def _write(self, request: Request, deadline: float, done: Callable[[bytes], None]) -> None:
+    def _write(self, one: _Write) -> None:
         def written(outcome: Outcome) -> None:
-            if type(outcome) is Busy and time.monotonic() < deadline:
-                self._write(request, deadline, done)  # another process holds the database: nothing was done
+            if type(outcome) is Busy and time.monotonic() < one.deadline:
+                self._write(one)  # another process holds the database: nothing was done
             else:
-                _yielding.end(2)
-                done(_reply(request, outcome))
-        self._writer.submit(request.method, request.params, written, size=request.size, deadline=deadline)
+                yielding.end(2)
+                one.done(outcome)
+        self._writer.submit(one.method, one.params, written, size=one.size, deadline=one.deadline)
 
     def close(self) -> None:
         """Finish what was begun and close the database."""

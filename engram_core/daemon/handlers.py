@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,24 @@ def require_kernel() -> dict[str, Any]:
         raise ConfigError(f"the compiled kernel is missing for this Python ({EXTENSION_SUFFIXES[0]})",
                           hint="install Engram again where a C compiler is at hand, or run `make kernel` in a checkout")
     return found
+
+
+@cache
+def _late_handler(method: str) -> Callable[[Engine, dict[str, Any]], Any]:
+    from engram_core.daemon import checkpointing, itemizing, policies, recalling  # late: a cold first append
+
+    handler = (recalling.HANDLERS.get(method) or policies.HANDLERS.get(method) or
+               checkpointing.READING.get(method) or itemizing.READING.get(method))
+    if handler is None:
+        raise MethodNotFound(f"there is no method {method!r}")
+    return handler
+
+
+@cache
+def _late_writer(method: str) -> Callable[[Engine, dict[str, Any]], Callable[[Any], Any]]:
+    from engram_core.daemon import checkpointing, itemizing
+
+    return checkpointing.WRITING.get(method) or itemizing.WRITING[method]
 
 
 class Engine:
@@ -220,7 +239,7 @@ class Engine:
     def read(self, method: str, params: dict[str, Any]) -> bytes:
         """Answer a reading request with compact JSON."""
         check_params(method, params)
-        handler = reading.HANDLERS.get(method) or self._late_handler(method)
+        handler = reading.HANDLERS.get(method) or _late_handler(method)
         with self._reading:
             if method == "build_memory_packet":
                 self._unseen = 0
@@ -236,28 +255,12 @@ class Engine:
                     self._cache.get(scope.layer(level), self.store.reads, self.store.reads.stamp())
         self._shorten = True
 
-    @staticmethod
-    def _late_handler(method: str) -> Callable[[Engine, dict[str, Any]], Any]:
-        from engram_core.daemon import checkpointing, itemizing, policies, recalling  # late: a cold first append
-
-        handler = (recalling.HANDLERS.get(method) or policies.HANDLERS.get(method) or
-                   checkpointing.READING.get(method) or itemizing.READING.get(method))
-        if handler is None:
-            raise MethodNotFound(f"there is no method {method!r}")
-        return handler
-
-    @staticmethod
-    def _late_writer(method: str) -> Callable[[Engine, dict[str, Any]], Callable[[Any], Any]]:
-        from engram_core.daemon import checkpointing, itemizing
-
-        return checkpointing.WRITING.get(method) or itemizing.WRITING[method]
-
     def check_write(self, method: str, params: dict[str, Any]) -> Callable[[Any], Any]:
         """Return what a writing request does in a transaction; raise what is wrong with it before anything is done."""
         check_params(method, params)
         if method != "forget":  # what was stored before, or without redaction, can be forgotten
             self.redactor.check_ids(params, "")
-        return (writing.HANDLERS.get(method) or self._late_writer(method))(self, params)
+        return (writing.HANDLERS.get(method) or _late_writer(method))(self, params)
 
     def prepare(self, method: str, params: dict[str, Any], size: int) -> Callable[[Any], Any] | EngramError | None:
         """Return what ``write`` would make of an append as a first step, or None where that is better left to it.

@@ -1,7 +1,7 @@
 """What is forgotten by rule: old events, insights that expired or were rejected, threads of graphs nobody writes to.
 
-Driven by the engine: one small step at a time, when the writer has nothing else to do, from owner to owner; then
-nothing for an hour.
+And what is over without one: items past their time, pieces of values that never became whole. Driven by the engine:
+one small step at a time, when the writer has nothing else to do, from owner to owner; then nothing for an hour.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Retention:
 
     def step(self, store: Store, settings: Settings, now_ms: int) -> tuple[bool, int]:
         """Do a little of a round that is due; return whether there is more to do and how many rows went."""
-        days = [settings.get(f"retention.{name}_days") for name in ("events", "insights", "checkpoints")]
-        if not any(days) or time.monotonic() < self._due:
+        if time.monotonic() < self._due:
             return False, 0
+        days = [settings.get(f"retention.{name}_days") for name in ("events", "insights", "checkpoints")]
         before = sum(self._done.values())
         finished = store.group([lambda tx: self._some_owners(tx, *days)], now_ms)[0]
         if isinstance(finished, Exception):

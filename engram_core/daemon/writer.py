@@ -11,6 +11,7 @@ import threading
 import time
 from queue import Empty, SimpleQueue
 
+from engram_core.daemon.turns import COMPANY_S, Company
 from engram_core.errors import Busy, DeadlineExceeded, EngramError, InputOutputError
 from engram_core.protocol.lines import internal
 
@@ -18,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Protocol
+
+    from engram_core.store.store import Store
 
     Outcome = bytes | EngramError
     Prepared = Callable[[Any], Any] | EngramError | None
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
         def read(self, method: str, params: dict[str, Any]) -> bytes: ...
         def write(self, ops: list[tuple[str, dict[str, Any]]], prepared: Sequence[Prepared] = ...) -> list[Outcome]: ...
         def after_commit(self) -> bool: ...
+        @property
+        def store(self) -> Store: ...
 
 __all__ = ["Reader", "Writer", "answer", "defect", "write_all"]
 
@@ -106,6 +111,7 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._company = Company(engine.store)
         self.waiting = 0  # writes accepted and not yet answered; changed by the loop's thread only
         self.beat = time.monotonic()  # when the thread last took something up or had nothing to do
         self.asked = 0.0  # when the last request of any kind came; set by the loop's thread
@@ -149,6 +155,7 @@ class Writer:
             group = self._collect()
             if group:
                 self._commit(group)
+                self._company.note(len(group) > 1 or not self._queue.empty())
                 self._dirty = True
             now = self.beat = time.monotonic()
             if self._stopping and self._queue.empty():
@@ -162,12 +169,17 @@ class Writer:
     def _collect(self) -> list[_Job]:
         """Wait for work and return all of it that fits into one group; empty when it has become quiet."""
         group: list[_Job] = []
-        size = 0
+        size, waited = 0, False
         while len(group) < MAX_GROUP and size < MAX_GROUP_BYTES:
             try:
                 job = self._queue.get_nowait() if group else self._wait()
             except Empty:
-                break
+                if waited or not group or not self._company.is_likely(group[0].method, len(group)):
+                    break
+                time.sleep(COMPANY_S)
+                self._company.waited(in_vain=self._queue.empty())
+                waited = True
+                continue
             if isinstance(job, _Job):
                 group.append(job)
                 size += job.size

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_TIMEOUT_MS", "MAX_DEPTH", "MAX_REPLY", "MAX_REQUEST", "LineBuffer", "Request", "dump",
-    "error_of", "plain", "read_error", "read_request", "read_result", "write_error", "write_request", "write_result",
+    "error_of", "plain", "read_error", "read_outcome", "read_request", "read_result", "write_error", "write_request",
+    "write_result",
 ]
 
 MAX_REQUEST = 1 << 20
@@ -339,6 +340,13 @@ def read_result(line: bytes) -> Any:
     except (ValueError, StopIteration):
         pass
     raise read_error(line)
+
+
+def read_outcome(outcome: bytes | EngramError) -> Any:
+    """Return a result that was not made a reply line; raise the error it is instead."""
+    if isinstance(outcome, EngramError):
+        raise outcome
+    return _scan(outcome.decode(), 0)[0]
 
 
 def read_error(line: bytes) -> EngramError:

@@ -8,7 +8,9 @@ put a second time leaves what the first one did. Whoever changes a space holds i
 from __future__ import annotations
 
 import json
+from _blake2 import blake2b
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core.errors import BadInput, StoreCorrupt
@@ -54,13 +56,19 @@ class Space(NamedTuple):
     @property
     def key(self) -> str:
         """The digest that names the space in every key."""
-        from _blake2 import blake2b
+        return _digest(self.thread_id, self.ns)
 
-        return blake2b(f"{self.thread_id}\0{self.ns}".encode(), digest_size=15).hexdigest()
+
+@lru_cache(maxsize=1024)
+def _digest(thread_id: str, ns: str) -> str:
+    return blake2b(f"{thread_id}\0{ns}".encode(), digest_size=15).hexdigest()
 
 
 class Put(NamedTuple):
-    """One checkpoint as it is stored; ``values`` are the blobs that are new, by name."""
+    """One checkpoint as it is stored; ``values`` are the blobs that are new, by name.
+
+    ``channels`` is a JSON object with the name of each channel's blob, "" for a value that stands in the body.
+    """
 
     checkpoint_id: str
     parent_id: str | None
@@ -89,8 +97,9 @@ def put(tx: Transaction, owner: Owner, space: Space, given: Put) -> dict[str, An
     key = space.key
     _check_pieces(tx, owner, key, [given.body, *given.values.values()])
     _touch(tx, owner, space)
-    for name, value in given.values.items():
-        tx.upsert(CHANNEL_BLOBS, owner, {"space": key, "blob_id": name, **value._asdict()})
+    tx.upsert_many(CHANNEL_BLOBS, owner, [
+        {"space": key, "blob_id": name, "type": value.type, "data": value.data, "pieces": value.pieces}
+        for name, value in given.values.items()])
     tx.upsert(CHECKPOINTS, owner, {
         "space": key, "checkpoint_id": given.checkpoint_id, "parent_id": given.parent_id, "run_id": given.run_id,
         "channels": given.channels, "metadata": given.metadata, **given.body._asdict()})
@@ -103,11 +112,10 @@ def put_writes(tx: Transaction, owner: Owner, space: Space, checkpoint_id: str, 
     key = space.key
     _check_pieces(tx, owner, key, [write.value for write in writes])
     _touch(tx, owner, space)
-    store = tx.upsert if replace else tx.add_missing
-    for write in writes:
-        store(CHECKPOINT_WRITES, owner, {
-            "space": key, "checkpoint_id": checkpoint_id, "task_id": write.task_id, "idx": write.idx,
-            "task_path": write.task_path, "channel": write.channel, **write.value._asdict()})
+    rows = [{"space": key, "checkpoint_id": checkpoint_id, "task_id": task_id, "idx": idx, "task_path": path,
+             "channel": channel, "type": value.type, "data": value.data, "pieces": value.pieces}
+            for task_id, idx, path, channel, value in writes]
+    (tx.upsert_many if replace else tx.add_missing)(CHECKPOINT_WRITES, owner, rows)
     return {}
 
 
@@ -119,13 +127,14 @@ def put_piece(tx: Transaction, owner: Owner, space: Space, digest: str, piece: i
 
 
 def _touch(tx: Transaction, owner: Owner, space: Space) -> None:
-    """See to it that a space is known, and held where several may write; its time is exact to TOUCH_MS."""
-    if not tx.locks:
-        rows = tx.select(THREADS, owner, ("updated_at",), where="space={space}", space=space.key)
-        if rows and 0 <= tx.now_ms - rows[0][0] < TOUCH_MS:  # a page less to write with every checkpoint
-            return
-    tx.upsert(THREADS, owner, {"space": space.key, "thread_id": space.thread_id, "ns": space.ns,
-                               "updated_at": tx.now_ms})
+    """See to it that a space is known, and held where several may write; its time may be TOUCH_MS old.
+
+    So there is a page less to write with every checkpoint.
+    """
+    if (owner, space) not in tx.touched:
+        tx.touched.add((owner, space))
+        tx.touch(THREADS, owner, {"space": space.key, "thread_id": space.thread_id, "ns": space.ns,
+                                  "updated_at": tx.now_ms}, column="updated_at", within=TOUCH_MS)
 
 
 def _check_pieces(tx: Transaction, owner: Owner, key: str, values: Iterable[Value]) -> None:
@@ -214,6 +223,7 @@ def _spaces(tx: Transaction, owner: Owner, thread_id: str) -> list[tuple[str, st
 
 
 def _delete_space(tx: Transaction, owner: Owner, space: str) -> int:
+    tx.touched.clear()
     gone = 0
     for table in CHECKPOINT_TABLES:
         found = tx.delete(table, owner, where="space={space}", space=space)
@@ -240,7 +250,7 @@ def _needed(tx: Transaction, owner: Owner, space: str) -> set[str]:
         _, parent, channels, metadata = rows[here]
         if missing is None:  # what the newest one says was written since a channel's last own value
             missing = set(json.loads(metadata).get("counters_since_delta_snapshot") or ())
-        missing -= {channel for channel, blob in json.loads(channels).items() if blob in blobs}
+        missing -= {channel for channel, blob in json.loads(channels).items() if not blob or blob in blobs}
         here = parent if missing else None
     return needed
 
@@ -353,9 +363,10 @@ def _whole(reads: Reads, owner: Owner, space: Space, row: tuple[Any, ...], after
     """Return a checkpoint with its values and writes from a place on, as many as there is room for, and their size."""
     key, checkpoint_id, parent_id, channels, metadata, *body = row
     named: dict[str, str] = json.loads(channels)
+    apart = [blob for blob in named.values() if blob]
     blobs = {one[0]: one[1:] for one in reads.by_keys(
-        CHANNEL_BLOBS, owner, ("blob_id", *Value._fields), "blob_id", [*named.values()], where="space={space}",
-        space=key)} if named else {}
+        CHANNEL_BLOBS, owner, ("blob_id", *Value._fields), "blob_id", apart, where="space={space}",
+        space=key)} if apart else {}
     writes = reads.select(CHECKPOINT_WRITES, owner, ("task_path", "task_id", "idx", "channel", *Value._fields),
                           where="space={space} AND checkpoint_id={id}", space=key, id=checkpoint_id)
     values = [(channel, *blobs[blob]) for channel, blob in sorted(named.items()) if blob in blobs]
@@ -365,7 +376,8 @@ def _whole(reads: Reads, owner: Owner, space: Space, row: tuple[Any, ...], after
         taken += len(entries[end][-2]) + 200
         end += 1
     return {"thread_id": space.thread_id, "ns": space.ns, "checkpoint_id": checkpoint_id, "parent_id": parent_id,
-            "metadata": metadata, "body": body, "values": entries[after:min(end, len(values))],
+            "metadata": metadata, "body": body, "plain": [channel for channel, blob in named.items() if not blob],
+            "values": entries[after:min(end, len(values))],
             "writes": entries[max(after, len(values)):end], "next": end if end < len(entries) else None}, taken
 
 

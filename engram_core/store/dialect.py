@@ -18,8 +18,9 @@ class Dialect:
     ``excluded`` one with the column's ``name``. ``begin`` are the statements that open a writing transaction,
     ``begin_blind`` is the one that opens one which asks nothing before it writes, ``begin_reading`` the one that opens
     a transaction whose reads all see the same state. ``exclusive`` and ``shared`` end a select whose row is to be
-    locked; a database that lets one writer in at a time needs neither. ``inline_indexes`` says that indexes are made
-    with their table, ``schema_in_one`` that changes of the schema are undone with their transaction.
+    locked; a database that lets one writer in at a time needs neither. ``upsert_where`` says that an upsert may end in
+    a condition for the row that is there. ``inline_indexes`` says that indexes are made with their table,
+    ``schema_in_one`` that changes of the schema are undone with their transaction.
     """
 
     types: Mapping[str, str]
@@ -33,5 +34,6 @@ class Dialect:
     begin_reading: str
     exclusive: str = ""
     shared: str = ""
+    upsert_where: bool = False
     inline_indexes: bool = False
     schema_in_one: bool = True

@@ -76,7 +76,7 @@ def put(tx: Transaction, owner: Owner, items: Iterable[Given]) -> dict[str, Any]
         seq = tx.next_revision(owner)
         rows = tx.select(ITEMS, owner, ("created_at", "expires_at"), where=where, place=place, item=item)
         lives = bool(rows) and (rows[0][1] is None or rows[0][1] > tx.now_ms)
-        tx.add_missing(ITEM_PLACES, owner, {"place": place, "path": dump_json(one.key.path)})
+        tx.add_missing(ITEM_PLACES, owner, [{"place": place, "path": dump_json(one.key.path)}])
         if rows:
             tx.delete(ITEMS, owner, where=where, place=place, item=item)
         tx.insert(ITEMS, owner, {
@@ -101,9 +101,8 @@ def forget_expired(tx: Transaction, owner: Owner) -> int:
     """Delete the items whose time is over, and the namespaces that nothing is in; return how many items."""
     gone = tx.delete(ITEMS, owner, where="expires_at <= {now}", now=tx.now_ms)
     if gone:
-        for (place,) in tx.select(ITEM_PLACES, owner, ("place",)):
-            if not tx.select(ITEMS, owner, ("1",), where="place={place}", limit=1, place=place):
-                tx.delete(ITEM_PLACES, owner, where="place={place}", place=place)
+        tx.delete(ITEM_PLACES, owner, where="NOT EXISTS (SELECT 1 FROM items i WHERE i.tenant_id={tenant_id} AND "
+                  "i.user_id={user_id} AND i.agent_id={agent_id} AND i.place=item_places.place)")
     return gone
 
 

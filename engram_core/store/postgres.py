@@ -51,6 +51,7 @@ POSTGRES = Dialect(
     begin=("BEGIN ISOLATION LEVEL READ COMMITTED",),
     begin_blind="BEGIN ISOLATION LEVEL READ COMMITTED",
     begin_reading="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    upsert_where=True,
     exclusive=" FOR UPDATE",
     shared=" FOR SHARE",
 )

@@ -10,6 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from engram_core.errors import Busy, DeadlineExceeded, EngramError, StoreCorrupt, StoreError
@@ -27,6 +28,7 @@ SQLITE = Dialect(
     begin=("BEGIN IMMEDIATE",),
     begin_blind="BEGIN IMMEDIATE",
     begin_reading="BEGIN",
+    upsert_where=True,
 )
 CHECKED_BYTES = 64 << 20
 """A database up to this size is looked through for damage when it opens; a larger one would delay the start, and
@@ -38,6 +40,9 @@ _CHECKPOINT_MS = 50
 _READ_S = 30.0  # a reader that holds the state of a moment longer than this would keep the log from being emptied
 _LOOK_EVERY = 100_000  # steps of SQLite's machine between two looks at the clock, well under 10 ms
 _LOOK_S = 0.001  # up to twice as long, so that those who wait do not look all at once
+_ROW = " VALUES ("
+_MANY = 256
+_AT_ONCE = 16  # rows of one insert: 16 times the widest table is well below what one statement may hold
 _FULL = "free space on that disk and try again; nothing acknowledged is lost"
 _BY_CODE: dict[int, tuple[type[EngramError], str]] = {
     sqlite3.SQLITE_BUSY: (Busy, "another process holds the database; try again"),
@@ -126,6 +131,16 @@ class SqliteDatabase:
 open_database = SqliteDatabase
 
 
+@lru_cache(maxsize=512)
+def _insert(sql: str, rows: int) -> tuple[str, tuple[str, ...]]:
+    """Return an insert of one row as one of several, with its parameters by place, and their names."""
+    head, mark, rest = sql.partition(_ROW)
+    named, _, tail = rest.partition(")")
+    names = tuple(one.strip().removeprefix(":") for one in named.split(","))
+    row = f"({', '.join('?' * len(names))})"
+    return f"{head}{mark[:-1]}{', '.join([row] * rows)}{tail}", names
+
+
 class SqliteConnection:
     """One connection. ``path`` ":memory:" keeps everything in this process.
 
@@ -141,6 +156,7 @@ class SqliteConnection:
         self._expires = 0.0  # of the reading transaction, when there is one
         self._impatient = role == "read"
         self._looks = False
+        self._waiting: dict[str, list[Mapping[str, Any]]] = {}  # inserts of the open transaction
         name = path
         if role == "write" and path != ":memory:":
             _make_private(path)
@@ -186,6 +202,7 @@ class SqliteConnection:
 
     def execute(self, sql: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
+        self._insert_waiting()
         try:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
@@ -208,22 +225,42 @@ class SqliteConnection:
             raise self.mapped(error) from error
 
     def insert(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Run an inserting statement for each of the rows."""
+        """Run an inserting statement for each of the rows, in a transaction before its next statement or its commit.
+
+        Those of a group go into few statements: each one that is run has the interpreter's other threads take turns.
+        """
+        waiting = self._waiting.setdefault(sql, [])
+        waiting += rows
+        if len(waiting) >= _MANY or not self._db.in_transaction:
+            self._insert_waiting()
+
+    def _insert_waiting(self) -> None:
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, {}
         try:
-            self._db.executemany(sql, rows)
+            for sql, rows in waiting.items():
+                for start in range(0, len(rows), _AT_ONCE):
+                    part = rows[start:start + _AT_ONCE]
+                    text, names = _insert(sql, len(part))
+                    self._db.execute(text, [row[name] for row in part for name in names])
         except sqlite3.Error as error:
             raise self.mapped(error) from error
 
     def change(self, sql: str, values: Mapping[str, Any]) -> int:
         """Run one statement and return how many rows it changed."""
+        self._insert_waiting()
         try:
             return self._db.execute(sql, values).rowcount
         except sqlite3.Error as error:
             raise self.mapped(error) from error
 
     def defer(self, sql: str, values: Mapping[str, Any]) -> None:
-        """Run one statement; there is nothing to be won by waiting."""
-        self.change(sql, values)
+        """Run one statement; that of one row waits for others like it."""
+        if _ROW in sql:
+            self.insert(sql, (values,))
+        else:
+            self.change(sql, values)
 
     def begin(self, *, blind: bool = False) -> None:
         """Open a writing transaction, waiting for other writers.
@@ -270,7 +307,11 @@ class SqliteConnection:
     def commit(self) -> None:
         """Make the transaction durable; raise when that cannot be known, after undoing it."""
         try:
+            self._insert_waiting()
             self._db.execute("COMMIT")
+        except EngramError:
+            self.rollback()
+            raise
         except sqlite3.Error as error:
             self.rollback()
             raise self.mapped(error) from error
@@ -278,6 +319,7 @@ class SqliteConnection:
     def rollback(self) -> None:
         """Undo the open transaction, if any."""
         self._expires = 0.0
+        self._waiting = {}
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 

@@ -67,6 +67,19 @@ def upsert(table: Table, dialect: Dialect) -> str:
     return dialect.upsert.format(insert=insert(table, dialect), keys=", ".join(keys), sets=sets)
 
 
+@lru_cache(maxsize=8)
+def touch(table: Table, dialect: Dialect, column: str, within: int) -> str:
+    """Insert one whole row, or set the time in ``column`` of the row with the same key, unless it is hardly older.
+
+    A database that cannot set it on a condition sets it always.
+    """
+    new = dialect.excluded.format(name=column)
+    text = dialect.upsert.format(insert=insert(table, dialect), keys=", ".join(primary_key(table)),
+                                 sets=f"{column}={new}")
+    unless = f"{new} - {table.name}.{column} BETWEEN 0 AND {within:d}"
+    return text + (f" WHERE NOT {unless}" if dialect.upsert_where else "")
+
+
 @lru_cache(maxsize=64)
 def add_missing(table: Table, dialect: Dialect) -> str:
     """Insert one whole row, or leave the row with the same key as it is."""

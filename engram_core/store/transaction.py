@@ -8,7 +8,7 @@ owner first locks its revision, so that what is read of the owner inside stays t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,8 @@ class Transaction:
         self._depth = 0
         self._made: list[Owner] = []
         self._foreseen: dict[tuple[Scope, str], EventRow | None] = {}
+        self.touched: set[Any] = set()
+        """What is known to be there, and held where several may write, until the commit."""
 
     @contextmanager
     def operation(self) -> Iterator[None]:
@@ -79,6 +81,7 @@ class Transaction:
             self._revisions = revisions
             del self._changes[changes:]
             self._foreseen.clear()  # some of it may just have been undone
+            self.touched.clear()
             raise
         finally:
             self._depth -= 1
@@ -179,20 +182,30 @@ class Transaction:
 
     def upsert(self, table: Table, scope: Scope | Owner, values: Mapping[str, Any]) -> None:
         """Add one whole row or replace the one with its key."""
-        self._connection.defer(sql.upsert(table, self._dialect), bound(scope, **values))
+        self.upsert_many(table, scope, (values,))
 
-    def add_missing(self, table: Table, scope: Scope | Owner, values: Mapping[str, Any]) -> None:
-        """Add one whole row, or leave the one with its key as it is."""
-        self._connection.defer(sql.add_missing(table, self._dialect), bound(scope, **values))
+    def upsert_many(self, table: Table, scope: Scope | Owner, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add whole rows or replace those with their keys."""
+        text = sql.upsert(table, self._dialect)
+        for row in rows:
+            self._connection.defer(text, bound(scope, **row))
+
+    def add_missing(self, table: Table, scope: Scope | Owner, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add whole rows, or leave those with their keys as they are."""
+        text = sql.add_missing(table, self._dialect)
+        for row in rows:
+            self._connection.defer(text, bound(scope, **row))
+
+    def touch(self, table: Table, scope: Scope | Owner, values: Mapping[str, Any], *, column: str, within: int) -> None:
+        """Add one whole row, or set the time of the one with its key; one that is not older than ``within`` may stay.
+
+        Where several may write the row is held until the commit in any case.
+        """
+        self._connection.defer(sql.touch(table, self._dialect, column, within), bound(scope, **values))
 
     def copy_rows(self, table: Table, scope: Scope | Owner, column: str, old: str, new: str) -> None:
         """Copy the scope's rows with one value of a key's column to those with another, where they are not yet."""
         self._connection.defer(sql.copy_rows(table, self._dialect, column), bound(scope, old=old, new=new))
-
-    @property
-    def locks(self) -> bool:
-        """Tell whether others may write at the same time, so that rows have to be locked."""
-        return bool(self._dialect.exclusive)
 
     def lock(self, table: Table, scope: Scope | Owner, *, where: str, **values: Any) -> None:
         """Keep others from changing rows of the scope before the commit."""
@@ -289,6 +302,6 @@ class Transaction:
                 self.delete(OWNERS, owner, where="revision=0")
         for owner, revision in self._revisions.items():
             if revision != self._stored.get(owner):
-                self._connection.defer(sql.upsert(OWNERS, self._dialect), bound(owner, revision=revision))
+                self.upsert(OWNERS, owner, {"revision": revision})
         if self._changes:
             self._connection.insert(sql.insert(CHANGES, self._dialect), self._changes)

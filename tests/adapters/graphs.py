@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import time
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -33,11 +34,12 @@ class Delta(TypedDict):
 
 
 def counting(folder: Path | None = None, state: Any = State) -> StateGraph[Any, Any, Any, Any]:
-    """Return a graph that counts to STEPS; a step says in a file that it was begun."""
+    """Return a graph that counts to STEPS; a step says in a file that it was begun, and takes long enough to be hit."""
     def step(state: Any) -> dict[str, Any]:
         if folder is not None:
             with open(folder / "begun", "a") as file:
                 print(state["n"], file=file)
+            time.sleep(0.01)
         return {"n": state["n"] + 1, "log": [f"step {state['n']}"]}
 
     graph = StateGraph(state)

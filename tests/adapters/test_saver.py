@@ -68,6 +68,87 @@ def test_large_values_come_back(home: Home, place: str) -> None:
             assert found.pending_writes == [("task", "random", large["random"]), ("task", "small", 1)]
 
 
+def test_small_values_stand_in_the_checkpoint_and_are_all_there(saver: EngramSaver, tmp_path: Path) -> None:
+    values = {"none": None, "yes": True, "n": 1 << 60, "x": -0.5, "short": "é" * 64, "long": "a" * 65, "list": [1]}
+    first = put(saver, values)
+    second = put(saver, {"n": 2}, parent=first, source="loop")
+    assert tables(tmp_path / "g.db")["channel_blobs"] == 2
+    for config, wanted in ((first, values), (second, {"n": 2})):
+        found = saver.get_tuple(config)
+        assert found is not None and found.checkpoint["channel_values"] == wanted
+    assert [one.checkpoint["channel_values"] for one in saver.list(generate_config("t1"))] == [{"n": 2}, values]
+    history = saver.get_delta_channel_history(config=second, channels=["n", "list", "none"])
+    assert history == {"n": {"writes": [], "seed": 1 << 60}, "list": {"writes": [], "seed": [1]},
+                       "none": {"writes": [], "seed": None}}
+    saver.copy_thread("t1", "t2")
+    saver.prune(["t2"])
+    kept = [one.checkpoint["channel_values"] for one in saver.list(generate_config("t2"))]
+    assert kept == [{"n": 2}]
+
+
+def test_prune_keeps_the_ancestor_with_a_small_value_that_a_delta_channel_is_made_from(saver: EngramSaver) -> None:
+    first = put(saver, {"sum": 5})
+    second = put(saver, {"other": [1]}, parent=first)
+    third = put(saver, {"other": [2]}, parent=second, counters_since_delta_snapshot={"sum": (2, 2)})
+    saver.put_writes(second, [("sum", 7)], "k")
+    saver.prune(["t1"])
+    assert len([*saver.list(generate_config("t1"))]) == 3
+    assert saver.get_delta_channel_history(config=third, channels=["sum"]) == {
+        "sum": {"writes": [("k", "sum", 7)], "seed": 5}}
+
+
+def test_versions_grow_and_go_on_from_those_of_other_savers(saver: EngramSaver) -> None:
+    version: Any = None
+    for _ in range(1000):
+        assert version is None or saver.get_next_version(version, None) > version
+        version = saver.get_next_version(version, None)
+    official = "00000000000000000000000000001000.0.8410209"
+    assert saver.get_next_version(official, None) > official
+    assert int(saver.get_next_version(7, None).partition(".")[0]) == 8
+
+
+def test_a_thread_deleted_and_written_in_one_go_is_there(tmp_path: Path) -> None:
+    with Memory(tmp_path / "g.db") as memory:
+        saver = EngramSaver(memory)
+        stored = put(saver, {"n": 1})
+        space = {"scope": saver._scope, "thread_id": "t1", "ns": ""}
+        writes = [["task", 0, "", "n", "msgpack", pack(b"\x01"), 0]]
+        checkpoint_id = stored["configurable"]["checkpoint_id"]
+        engine: Any = memory._transport._engine  # type: ignore[attr-defined]
+        outcomes = engine.engine.write([
+            ("put_checkpoint_writes", {**space, "checkpoint_id": checkpoint_id, "writes": writes}),
+            ("delete_checkpoints", {"scope": saver._scope, "thread_ids": ["t1"]}),
+            ("put_checkpoint", {**space, "checkpoint_id": "c2", "metadata": "{}",
+                                "body": ["msgpack", pack(b"\x81\xa2id\xa2c2"), 0]})])
+        assert not [one for one in outcomes if isinstance(one, EngramError)]
+        assert [one.checkpoint["id"] for one in saver.list(None)] == ["c2"]
+
+
+@pytest.mark.parametrize("place", ["inside", "socket"])
+@pytest.mark.parametrize(("method", "given", "said"), [
+    ("put_checkpoint", {"versions": {"a\ud800": "1"}}, "surrogate"),
+    ("put_checkpoint", {"versions": {"a": 1}}, r"versions\.a is 1; allowed is text"),
+    ("put_checkpoint", {"versions": {"a": "1"}, "values": {"a": ["t", "r", -1]}}, r"values\.a\[2\] is -1"),
+    ("put_checkpoint", {"values": {"a": ["t", "r", 0]}}, "values has 'a', whose version"),
+    ("put_checkpoint", {"body": ["t", 5, 0]}, r"body\[1\] is 5"),
+    ("put_checkpoint", {"metadata": "[]"}, "metadata is '\\[\\]'; allowed"),
+    ("put_checkpoint", {"metadata": "{} "}, "metadata is '{} '; allowed"),
+    ("put_checkpoint_writes", {"writes": [["k", 0, "", "a", "t", "r", 0], ["k", "0", "", "a", "t", "r", 0]]},
+     r"writes\[1\]\[1\] is '0'"),
+    ("put_checkpoint_writes", {"writes": [["k" * 111, 0, "", "a", "t", "r", 0]]}, r"writes\[0\]\[0\] is 111"),
+])
+def test_a_malformed_request_names_the_part(home: Home, place: str, method: str, given: dict[str, Any],
+                                            said: str) -> None:
+    if place == "socket":
+        home.start()
+    with Memory.connect() if place == "socket" else Memory(home.path / "g.db") as memory:
+        whole: dict[str, Any] = {"put_checkpoint": {"metadata": "{}", "body": ["t", "r", 0]}, "put_checkpoint_writes": {
+            "writes": []}}[method]
+        with pytest.raises(BadInput, match=said):
+            memory.request(method, {"scope": {"user_id": "u", "agent_id": "a"}, "thread_id": "t", "ns": "",
+                                    "checkpoint_id": "c", **whole, **given})
+
+
 def test_a_value_is_stored_once_for_all_checkpoints_that_have_it(saver: EngramSaver, tmp_path: Path) -> None:
     large = os.urandom(4 * PIECE)
     version = saver.get_next_version(None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,8 +158,13 @@ def test_two_stores_on_one_database_see_what_the_other_does(tmp_path: Path) -> N
 def test_what_has_its_time_goes_when_it_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1_700_000_000_000]
     monkeypatch.setattr(Engine, "now_ms", staticmethod(lambda: clock[0]))
-    with EngramStore(tmp_path / "s.db", ttl={"default_ttl": 10, "refresh_on_read": True}) as store:
+    with Memory(tmp_path / "s.db") as memory:
+        store = EngramStore(memory, ttl={"default_ttl": 10, "refresh_on_read": True})
         store.put(("t",), "short", {"text": "boat"})
+        until = time.monotonic() + 10
+        while memory.request("status", {})["retention"]["last_round"] == "never":  # the next one comes in an hour
+            assert time.monotonic() < until
+            time.sleep(0.05)
         store.put(("t",), "long", {"text": "boat"}, ttl=60)
         store.put(("t",), "ever", {"text": "boat"}, ttl=None)
         clock[0] += 9 * 60_000
@@ -175,6 +181,31 @@ def test_what_has_its_time_goes_when_it_is_over(tmp_path: Path, monkeypatch: pyt
         store.put(("other",), "k", {}, ttl=0.001)
         clock[0] += 1000
         assert store.list_namespaces() == [("t",)]
+
+
+def test_without_a_rule_of_retention_what_is_over_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "engram.toml"
+    config.write_text("[retention]\ninsights_days = 0\n")
+    config.chmod(0o600)
+
+    def rows(table: str) -> int:
+        with sqlite3.connect(tmp_path / "s.db") as database:
+            return int(database.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+
+    clock = [1_700_000_000_000]
+    monkeypatch.setattr(Engine, "now_ms", staticmethod(lambda: clock[0]))
+    with Memory(tmp_path / "s.db", config=str(config)) as memory:
+        store = EngramStore(memory)
+        store.batch([PutOp(("short", str(n)), "k", {}, ttl=1) for n in range(3)] + [PutOp(("ever",), "k", {})])
+    clock[0] += 120_000
+    with Memory(tmp_path / "s.db", config=str(config)) as memory:
+        store = EngramStore(memory)
+        until = time.monotonic() + 10
+        while rows("items") > 1:
+            assert time.monotonic() < until
+            store.get(("ever",), "k")  # what may wait is done after a request, when it is quiet
+            time.sleep(0.1)
+        assert rows("item_places") == 1 and store.list_namespaces() == [("ever",)]
 
 
 @pytest.mark.parametrize(("op", "kind", "said"), [

@@ -36,7 +36,10 @@ __all__ = ["EngramSaver"]
 list_ = list  # the class has a method of that name
 
 PAGE = 20
+_DIGITS, _BITS = 12, 48
+_PLAIN, _SHORT = frozenset((type(None), bool, int, float)), 64
 _FOREIGN = "__serde__"  # in metadata, what JSON cannot hold, as the serializer wrote it
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _DELETE, _KEEP = "delete", "keep_latest"
 
 
@@ -59,9 +62,13 @@ class EngramSaver(Holder, BaseCheckpointSaver[str]):
         """Do nothing: the tables are made when the database is opened. Here for programs that call it."""
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
-        """Return a version that is greater than the current one; other savers' may be numbers."""
+        """Return a version that is greater than the current one; other savers' may be numbers.
+
+        Every checkpoint holds those of all its channels twice, so they are short; what follows the number tells the
+        branches of a thread apart.
+        """
         number = int(str(current or 0).split(".")[0])
-        return f"{number + 1:032}.{random.random():016}"
+        return f"{number + 1:0{_DIGITS}}.{random.getrandbits(_BITS):0{_BITS // 4}x}"
 
     # ---- reading
 
@@ -175,9 +182,11 @@ class EngramSaver(Holder, BaseCheckpointSaver[str]):
     def _put(self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata,
              new_versions: ChannelVersions) -> Steps[RunnableConfig]:
         space = self._space(config)
-        body = dict(checkpoint)
+        body: dict[str, Any] = dict(checkpoint)
         values = body.pop("channel_values", {})
-        versions = {channel: _version(version) for channel, version in checkpoint["channel_versions"].items()
+        body["channel_values"] = plain = {channel: value for channel, value in values.items() if _is_plain(value)}
+        versions = {channel: "" if channel in plain else _version(version)
+                    for channel, version in checkpoint["channel_versions"].items()
                     if channel in values or channel not in new_versions}
         sent = Values(space)
         meta = get_serializable_checkpoint_metadata(config, metadata)
@@ -187,7 +196,7 @@ class EngramSaver(Holder, BaseCheckpointSaver[str]):
             "run_id": run_id if isinstance(run_id, str) and run_id else None, "metadata": self._write_metadata(meta),
             "body": sent.add("checkpoint", self.serde.dumps_typed(body)), "versions": versions,
             "values": {channel: sent.add(f"value of channel {channel!r}", self.serde.dumps_typed(values[channel]))
-                       for channel in new_versions if channel in values and channel in versions}}
+                       for channel in new_versions if channel in values and versions.get(channel)}}
         yield from sent.send()
         yield "put_checkpoint", params
         return _config(space, checkpoint["id"])
@@ -233,9 +242,9 @@ class EngramSaver(Holder, BaseCheckpointSaver[str]):
         values, writes = yield from self._entries(space, found)
         load = self.serde.loads_typed
         checkpoint = yield from fetch(space, f"checkpoint {id_!r}", found["body"], load)
-        checkpoint["channel_values"] = {}
+        held = checkpoint.setdefault("channel_values", {})
         for channel, *wire in values:
-            checkpoint["channel_values"][channel] = yield from fetch(
+            held[channel] = yield from fetch(
                 space, f"value of channel {channel!r} in checkpoint {id_!r}", wire, load)
         pending = []
         for task_id, _, channel, *wire in writes:
@@ -275,6 +284,12 @@ class EngramSaver(Holder, BaseCheckpointSaver[str]):
                 if channel in left:
                     history[channel]["seed"] = yield from fetch(space, f"value of channel {channel!r}", wire, load)
                     left.discard(channel)
+            plain = left.intersection(found["plain"])
+            if plain:
+                body = yield from fetch(space, f"checkpoint {found['checkpoint_id']!r}", found["body"], load)
+                for channel in plain:
+                    history[channel]["seed"] = body["channel_values"][channel]
+                left -= plain
         for one in history.values():
             one["writes"].reverse()
         return history
@@ -285,7 +300,10 @@ class EngramSaver(Holder, BaseCheckpointSaver[str]):
         def foreign(value: Any) -> dict[str, list[str]]:
             kind, data = self.serde.dumps_typed(value)
             return {_FOREIGN: [kind, pack(data)]}
-        return json.dumps(metadata, default=foreign, separators=(",", ":"))
+        try:
+            return _encode(metadata)
+        except TypeError:
+            return json.dumps(metadata, default=foreign, separators=(",", ":"))
 
     def _read_metadata(self, text: str) -> CheckpointMetadata:
         def native(found: dict[str, Any]) -> Any:
@@ -300,6 +318,11 @@ class EngramSaver(Holder, BaseCheckpointSaver[str]):
 def _config(space: dict[str, Any], checkpoint_id: str) -> RunnableConfig:
     return {"configurable": {"thread_id": space["thread_id"], "checkpoint_ns": space["ns"],
                              "checkpoint_id": checkpoint_id}}
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether a value is so small that it stands in the checkpoint itself: a row of its own would be larger."""
+    return type(value) in _PLAIN or (type(value) is str and len(value) <= _SHORT)
 
 
 def _version(version: str | int | float) -> str:

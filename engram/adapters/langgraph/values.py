@@ -28,7 +28,7 @@ ROOM = 600 << 10
 PIECE = 512 << 10
 MOST = 1 << 30
 """Characters of the largest value that is taken at all."""
-_LEAST = 512  # bytes from which on packing is worth its time
+_LEAST = 4096  # bytes from which on packing is worth its time: less takes as long as the rest of a checkpoint
 _SAMPLE = 64 << 10
 _LEVEL = 1
 _ELSEWHERE = "restore a backup, or go on from an older checkpoint of the thread"
