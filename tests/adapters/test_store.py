@@ -124,11 +124,11 @@ def test_of_one_batch_reads_come_first_and_the_last_write_counts(store: EngramSt
 
 def test_fields_say_what_a_query_is_matched_with(tmp_path: Path) -> None:
     with EngramStore(tmp_path / "s.db", fields=["title"]) as store:
-        store.put(("d",), "default", {"title": "harbour", "body": "lighthouse"})
-        store.put(("d",), "named", {"title": "harbour", "body": "lighthouse"}, index=["body", "parts[*].text"])
+        store.put(("d",), "default", {"title": "harbour", "body": "accordion"})
+        store.put(("d",), "named", {"title": "harbour", "body": "accordion"}, index=["body", "parts[*].text"])
         store.put(("d",), "deep", {"parts": [{"text": "anchor"}, {"text": "buoy"}]}, index=["parts[*].text"])
-        store.put(("d",), "none", {"title": "harbour lighthouse"}, index=False)
-        for query, keys in (("harbour", ["default"]), ("lighthouse", ["named"]), ("buoy", ["deep"])):
+        store.put(("d",), "none", {"title": "harbour accordion"}, index=False)
+        for query, keys in (("harbour", ["default"]), ("accordion", ["named"]), ("buoy", ["deep"])):
             assert [one.key for one in store.search(("d",), query=query)] == keys
         assert store.get(("d",), "none") is not None
 
