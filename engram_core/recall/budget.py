@@ -31,6 +31,8 @@ class Counter:
     def __init__(self, tokenizer: Tokenizer, form: str) -> None:
         self.tokenizer, self.form = tokenizer, form
         self._seen: dict[tuple[str, str], tuple[int, int]] = {}
+        self._forms: dict[tuple[str, str], list[tuple[int, int]]] = {}  # of memories, by their own lines
+        self._texts: dict[tuple[str, str], str] = {}
         self._headings: dict[str, int] = {}
         self.plans: dict[tuple[object, ...], Plan] = {}
         bare = [layout.document({}, '""', {}, allow_insights=allows) for allows in (False, True)]
@@ -59,6 +61,29 @@ class Counter:
             found = self._seen[key] = self._count(array_, line)
         return found
 
+    def forms(self, found: Gathered, number: int) -> list[tuple[int, int]]:
+        """Return the tokens of a candidate's forms; those of a memory that was not cut are read off its line once."""
+        array = ARRAYS[found.pool.brief(number)[1]]
+        if number in found.forms:
+            return [self.item(array, line) for _, line in found.forms[number]]
+        key = (array, found.lines[number])
+        costs = self._forms.get(key)
+        if costs is None:
+            if len(self._forms) > 20_000:
+                self._forms.clear()
+            costs = self._forms[key] = [self.item(array, line) for _, line in forms_of(found, number)]
+        return costs
+
+    def text(self, array_: str, line: str) -> str:
+        """Write an item as lines of the text format."""
+        key = (array_, line)
+        text = self._texts.get(key)
+        if text is None:
+            if len(self._texts) > 2_000:
+                self._texts.clear()
+            text = self._texts[key] = layout.text_item(array_, json.loads(line), self.form)
+        return text
+
     def _count(self, array_: str, line: str) -> tuple[int, int]:
         count = self.tokenizer.count
         if self.form == "json":
@@ -75,7 +100,7 @@ class Counter:
             whole = sum(count(layout.text_item("working_state", (name, json.loads(value)), self.form))
                         for name, value in json.loads(line).items() if name != "state_version")
         else:
-            whole = sum([count(layout.text_item(array_, json.loads(one), self.form)) for one in line.split(",\n")])
+            whole = sum([count(self.text(array_, one)) for one in line.split(",\n")])
         return whole, whole
 
 
@@ -229,7 +254,6 @@ def _cut(found: Gathered, numbers: list[int], wanted: int, counter: Counter, rea
 
 def count_forms(found: Gathered, number: int, counter: Counter) -> int:
     """Give a candidate the tokens of all its forms in this layout, and return those of the full one."""
-    array = ARRAYS[found.pool.brief(number)[1]]
-    costs = [counter.item(array, line) for _, line in forms_of(found, number)]
+    costs = counter.forms(found, number)
     found.pool.set_costs(number, costs)
     return costs[0][0]

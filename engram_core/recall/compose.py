@@ -73,7 +73,7 @@ class Composed:
         if self.summary != '""':
             sections["rolling_summary"] = [layout.text_item("rolling_summary", json.loads(self.summary), form)]
         for name, lines in self.arrays.items():
-            items = [layout.text_item(name, json.loads(one), form) for line in lines for one in line.split(",\n")]
+            items = [self.spent.counter.text(name, one) for line in lines for one in line.split(",\n")]
             sections.setdefault(layout.SECTION_OF[name], []).extend(items)
         rules = self.found.question.purpose.sections
         order = sorted(layout.HEADINGS, key=lambda name: rules[name].order if name in rules else 0)
