@@ -133,7 +133,7 @@ class Engine:
 
     def warm(self) -> None:
         """Load what the first packet would wait for: models, policies, the tokenizer and the kernel."""
-        from engram_core.daemon import recalling  # noqa: F401 - for its imports
+        from engram_core.daemon import checkpointing, itemizing, policies, recalling  # noqa: F401 - for their imports
 
         with self._reading:
             self.policies.load(self.settings.get("packet.policy"), {})

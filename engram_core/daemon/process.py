@@ -32,6 +32,7 @@ __all__ = ["notify", "run"]
 DRAIN_S = 1.2  # for what was accepted, then the engine closes
 EXIT_S = 1.9  # at the latest; the journal makes an end at any moment safe
 WARM_S = 0.3
+WARM_LATEST_S = 2.0
 CLIENT_SCOPE = ("ENGRAM_TENANT", "ENGRAM_USER", "ENGRAM_AGENT", "ENGRAM_SESSION", "ENGRAM_RUN")
 
 log = logging.getLogger("engram.daemon")
@@ -314,16 +315,20 @@ class Daemon:
         gc.freeze()
         gc.disable()  # the server collects in quiet moments
         sys.setswitchinterval(0.0005)  # the loop must not wait 5 ms for a thread that computes
-        self.loop.call_later(WARM_S, self._warm)
+        self.loop.call_later(WARM_S, self._warm, time.monotonic() + WARM_LATEST_S)
         self._feed_watchdog()
         self.check.start()
         self.loop.run_forever()
         self._end()
 
-    def _warm(self) -> None:
-        """Import what the first packet needs while nobody waits."""
-        if time.monotonic() - self.server.writer.asked < WARM_S:
-            self.loop.call_later(WARM_S, self._warm)
+    def _warm(self, latest: float) -> None:
+        """Import what the first packet needs while nobody waits, but soon.
+
+        What is imported later may be of another version by then: programs are replaced under running daemons.
+        """
+        now = time.monotonic()
+        if now - self.server.writer.asked < WARM_S and now < latest:
+            self.loop.call_later(WARM_S, self._warm, latest)
             return
         self.server.reader.run(self._prepare)
 

@@ -42,6 +42,18 @@ def test_everything_it_makes_is_private(daemon: Home, memory: Memory) -> None:
     assert next(row.split()[4:6] for row in limits.splitlines() if row.startswith("Max core")) == ["0", "0"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not show what is loaded")
+def test_it_has_loaded_what_packets_need_soon_even_while_somebody_writes(daemon: Home, memory: Memory) -> None:
+    """Or an upgrade that comes then would put modules of the newer version beside its own."""
+    pid = daemon.record()["pid"]
+
+    def loaded() -> bool:
+        memory.append_event({"payload": "one more"})
+        return "kernel/pool" in Path(f"/proc/{pid}/maps").read_text()
+
+    Home.wait_for(loaded)
+
+
 def test_a_second_daemon_on_the_database_refuses_and_names_the_first(daemon: Home) -> None:
     refused(run_daemon(daemon), 75, str(daemon.database), str(daemon.socket), "engram daemon stop")
     refused(run_daemon(daemon, ENGRAM_SOCKET=str(daemon.runtime / "other.sock")), 75, str(daemon.socket))

@@ -86,6 +86,7 @@ def check(person: Person, old: Path, new: Path) -> None:
     for number in range(20):
         person.append(f"before {number}")
     before = person.status()["pid"]
+    time.sleep(1)  # N-1 imports what packets need when nobody has written for 0.3 s, however long that takes
     stop = threading.Event()
 
     def write() -> None:
