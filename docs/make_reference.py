@@ -36,7 +36,7 @@ SECTION_FIELDS = {
     "max_form": "the shortest form a memory may be cut down to before it is dropped: `full` is never shortened, "
                 "`reference` may shrink to its id",
     "item_tokens": "what one memory takes before all had their turn, if it has a form that takes no more; more only of "
-                   "room that nothing else wants. None: no such bound",
+                   "room that nothing else wants. None: 150 in `key_quotes`, no such bound elsewhere",
     "order": "place in the text formats; 1 comes first",
     "show": "false: the section stays empty for this purpose",
 }

@@ -68,6 +68,7 @@ class Section(Table):
     """How a purpose treats a section: ``share`` of the budget, most items, shortest form, place in the text formats.
 
     An item takes more than ``item_tokens`` only of room that nothing else wants, if it has a form that takes less.
+    Where none are given it is 150 for quotes, and no bound for others.
     """
 
     share: Share = 0.0

@@ -133,7 +133,8 @@ class Engine:
 
     def warm(self) -> None:
         """Load what the first packet would wait for: models, policies, the tokenizer and the kernel."""
-        from engram_core.daemon import checkpointing, itemizing, policies, recalling  # noqa: F401 - for their imports
+        from engram_core.daemon import builds, checkpointing, itemizing, policies, recalling  # noqa: F401 - the imports
+        from engram_core.recall import account, build, parts, search  # noqa: F401 - likewise
 
         with self._reading:
             self.policies.load(self.settings.get("packet.policy"), {})

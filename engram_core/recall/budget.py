@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 UNLIMITED = 1 << 40
 _BATCH = 8
 """At least so many long quotes are cut at once, more where the budget could hold more, and twice as many each time."""
+_MODEST = {"key_quotes": 150}
+"""The item_tokens of sections whose policy names none: no shipped policy does, which older daemons read as well."""
+
+
 class Counter:
     """Counts lines in one layout with one tokenizer; what was counted once is remembered by content."""
 
@@ -154,7 +158,7 @@ def _plan(question: Question, counter: Counter, limits: dict[str, int]) -> Plan:
         rule = question.purpose.sections.get(name)
         plan.shares[name] = rule.share if rule else 0.0
         most = -1 if rule is None or rule.max_items is None else rule.max_items
-        modest = -1 if rule is None or rule.item_tokens is None else rule.item_tokens
+        modest = _MODEST.get(name, -1) if rule is None or rule.item_tokens is None else rule.item_tokens
         plan.table.append((plan.shares[name], limits.get(name, -1), most, counter.heading(name), modest))
         plan.rules.append(_RULES[rule.max_form] if rule else 1)
     return plan

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PREVIOUS = "686243d"
+PREVIOUS = "428c1d1"
 ROOT = Path(__file__).resolve().parents[2]
 NEWER = "0.1.1"  # the number that the newer program says it has, until releases differ by themselves
 
@@ -86,7 +86,8 @@ def check(person: Person, old: Path, new: Path) -> None:
     for number in range(20):
         person.append(f"before {number}")
     before = person.status()["pid"]
-    time.sleep(1)  # N-1 imports what packets need when nobody has written for 0.3 s, however long that takes
+    for words in (("packet", "-q", "before"), ("explain",), ("search", "before"), ("doctor",)):
+        person.engram(*words)  # N-1 imports late what these need, and would find the newer version's modules then
     stop = threading.Event()
 
     def write() -> None:
