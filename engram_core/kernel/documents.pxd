@@ -73,7 +73,6 @@ cdef class Documents:
     cdef int64_t gram_total
     cdef int64_t session_total
     cdef uint32_t operation  # the newest that marked stems
-    cdef int64_t version  # changes with every document
 
     cdef uint8_t* flags
     cdef bint first_person  # while words are entered: somebody speaks of themselves

@@ -91,7 +91,6 @@ cdef class Documents:
         else:
             self.flags[doc] &= ~(QUESTION | INSTRUCTION)
         self.flags[doc] |= ALIVE
-        self.version += 1
         self.n += 1
         self.live += 1
         return doc
@@ -333,7 +332,6 @@ cdef class Documents:
         self.caption_total -= self.lengths[doc].caption
         self.gram_total -= self.lengths[doc].grams
         self.flags[doc] = 0
-        self.version += 1
         self.live -= 1
         self.unpurged += 1
         if self.unpurged > PURGE and self.unpurged > self.live:

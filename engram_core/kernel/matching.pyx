@@ -19,10 +19,10 @@ from engram_core.kernel.ranking cimport best_documents, most_typical
 cdef enum:
     MOST_BEST = 16
     MOST_EXPANDED = 64
-    # A document's counts of one stem lie in one number, so that adding needs no unpacking.
     AHEAD = 8  # documents whose words are asked for before they are looked at
     COMMON_PLACES = 4000  # a 4-gram in more places is not read if these are also more than
     COMMON_PART = 25  # one for so many documents
+    # A document's counts of one stem lie in one number, so that adding needs no unpacking.
     CAPTION_SHIFT = 20
     BODY_SHIFT = 40
     FIELD_MASK = (1 << 20) - 1
