@@ -95,6 +95,9 @@ cdef class Documents:
     cdef Interval* intervals
     cdef Py_ssize_t interval_count
     cdef Py_ssize_t interval_capacity
+    cdef uint32_t* instructions  # documents with that flag, in their order
+    cdef Py_ssize_t instruction_count
+    cdef Py_ssize_t instruction_capacity
     cdef uint32_t* buffer
     cdef Py_ssize_t buffer_capacity
     cdef int64_t listing_bytes

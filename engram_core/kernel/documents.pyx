@@ -62,6 +62,7 @@ cdef class Documents:
         free(self.listings)
         free(self.sessions)
         free(self.intervals)
+        free(self.instructions)
         free(self.buffer)
 
     cdef Py_ssize_t add(self, str text, str caption, str session, str speaker, bint dialogue, int64_t ts_ms,
@@ -90,6 +91,11 @@ cdef class Documents:
             self._enter_session(doc, session)
         else:
             self.flags[doc] &= ~(QUESTION | INSTRUCTION)
+        if self.flags[doc] & INSTRUCTION:
+            reserve(<void**>&self.instructions, &self.instruction_capacity, self.instruction_count + 1,
+                    sizeof(uint32_t))
+            self.instructions[self.instruction_count] = <uint32_t>doc
+            self.instruction_count += 1
         self.flags[doc] |= ALIVE
         self.n += 1
         self.live += 1
@@ -388,5 +394,5 @@ cdef class Documents:
             + self.capacity[4] * 4 + self.capacity[5] * 2 + self.capacity[6] * sizeof(Lengths)
             + self.capacity[7] * sizeof(Listing) + self.capacity[8] + self.capacity[9] * sizeof(Size)
             + self.session_capacity * sizeof(Session)
-            + self.interval_capacity * sizeof(Interval) + self.buffer_capacity * 4
+            + self.interval_capacity * sizeof(Interval) + (self.buffer_capacity + self.instruction_capacity) * 4
         )

@@ -37,6 +37,8 @@ cdef struct Stem:
     uint32_t place  # where that operation put it
     uint32_t offset  # of its text
     uint32_t size
+    uint32_t n  # postings, those of all its words in one; kept only where it is written in more than one way
+    Postings postings
 
 cdef struct Gram:
     uint64_t hash
@@ -48,8 +50,21 @@ cdef struct Spellings:  # the words of a stem, which are told without a look at 
     uint32_t[8] words
     int count  # -1: there are more
 
+cdef struct Places:  # where something stands
+    const Posting* at
+    uint32_t n
+
 cdef inline const Posting* postings(const Word* word) noexcept nogil:
     return &word.postings.one if word.n < 2 else word.postings.many
+
+cdef inline Places places(const Word* words, const Stem* stem) noexcept nogil:
+    """Return the postings of a stem, one for every document."""
+    cdef const Word* word = &words[stem.first]
+    if word.next == NONE:
+        return Places(postings(word), word.n)
+    if stem.n < 2:
+        return Places(&stem.postings.one, stem.n)
+    return Places(stem.postings.many, stem.n)
 
 cdef class Lexicon:
     cdef readonly Language language
@@ -85,6 +100,9 @@ cdef class Lexicon:
     cdef int64_t nbytes(self) noexcept
 
     cdef uint32_t _enter_stem(self, str text) except? 0
+    cdef int _share(self, uint32_t word, uint32_t stem) except -1
+    cdef int _count(self, uint32_t* n, Postings* to, uint32_t doc, int field) except -1
+    cdef void _drop(self, uint32_t* n, Postings* list, const uint8_t* flags, uint8_t alive) noexcept
     cdef int _enter_gram(self, uint64_t hash, uint32_t word) except -1
 
 

@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Hold every word of one owner's memories once: its stem, its 4-grams, and the documents it stands in.
 
-Driven by the index. Postings are kept per word as written. A stem is the list of its words and a 4-gram the list of
-the words that hold it, so that both are answered from the same postings: a stem or 4-gram costs nothing per
-occurrence, in memory or in time, only once per distinct word.
+Driven by the index. Postings are kept per word as written. A 4-gram is the list of the words that hold it and is
+answered from their postings, so that it costs nothing per occurrence, in memory or in time, only once per distinct word.
+A stem that is written in one way is answered from those of its word; one that is written in several has postings of its
+own besides, so that a question reads one list in the order of documents and need not add up what several say.
 """
 
 from libc.stdlib cimport free, malloc, realloc
@@ -43,6 +44,9 @@ cdef class Lexicon:
         for i in range(self.word_count):
             if self.words[i].n > 1:
                 free(self.words[i].postings.many)
+        for i in range(self.stem_count):
+            if self.stems[i].n > 1:
+                free(self.stems[i].postings.many)
         for i in range(self.gram_count):
             free(self.grams[i].words)
         free(self.words)
@@ -60,7 +64,6 @@ cdef class Lexicon:
         cdef uint32_t number = find(&self.word_table, hash, self.words, sizeof(Word))
         cdef Py_ssize_t g
         cdef Word* word
-        cdef Stem* root
         if number != NONE:
             return number
         stem, head, marks, cue = self.language.describe(tokens.word(i), tokens.tokens[i].kind)
@@ -75,9 +78,7 @@ cdef class Lexicon:
         word.grams = 0
         if stem is not None:
             word.stem = self._enter_stem(stem)
-            root = &self.stems[word.stem]
-            word.next = root.first
-            root.first = number
+            self._share(number, word.stem)
             self.cut_grams(head)
             word.grams = <uint8_t>self.cut_count
             for g in range(self.cut_count):
@@ -108,7 +109,7 @@ cdef class Lexicon:
         number = <uint32_t>self.stem_count
         stem = &self.stems[number]
         stem.hash = hash
-        stem.documents = stem.seen = stem.place = 0
+        stem.documents = stem.seen = stem.place = stem.n = 0
         stem.first = NONE
         stem.offset = <uint32_t>self.text_size
         stem.size = <uint32_t>len(raw)
@@ -117,6 +118,24 @@ cdef class Lexicon:
         enter(&self.stem_table, hash, number, self.stems, sizeof(Stem))
         self.stem_count += 1
         return number
+
+    cdef int _share(self, uint32_t number, uint32_t stem) except -1:
+        """Enter the word among those of its stem; the second has the stem keep postings, at first those of the first."""
+        cdef Stem* root = &self.stems[stem]
+        cdef const Word* before
+        if root.first != NONE and self.words[root.first].next == NONE:
+            before = &self.words[root.first]
+            root.postings = before.postings
+            if before.n > 1:
+                root.postings.many = <Posting*>malloc(room(before.n) * sizeof(Posting))
+                if root.postings.many == NULL:
+                    raise MemoryError()
+                memcpy(root.postings.many, before.postings.many, before.n * sizeof(Posting))
+                self.posting_bytes += held(room(before.n) * sizeof(Posting))
+            root.n = before.n
+        self.words[number].next = root.first
+        root.first = number
+        return 0
 
     cdef str stem_text(self, uint32_t stem):
         cdef Stem* found = &self.stems[stem]
@@ -168,29 +187,36 @@ cdef class Lexicon:
     cdef int post(self, uint32_t number, uint32_t doc, int field) except -1:
         """Count one more occurrence of the word in the document, which is the newest."""
         cdef Word* word = &self.words[number]
+        cdef Stem* stem = &self.stems[word.stem]
+        self._count(&word.n, &word.postings, doc, field)
+        if word.next != NONE or stem.first != number:
+            self._count(&stem.n, &stem.postings, doc, field)
+        return 0
+
+    cdef int _count(self, uint32_t* n, Postings* to, uint32_t doc, int field) except -1:
         cdef Posting* last = NULL
         cdef Posting* moved
-        if word.n:
-            last = &word.postings.one if word.n == 1 else &word.postings.many[word.n - 1]
+        if n[0]:
+            last = &to.one if n[0] == 1 else &to.many[n[0] - 1]
         if last == NULL or last.doc != doc:
-            if word.n == 1:
+            if n[0] == 1:
                 moved = <Posting*>malloc(room(2) * sizeof(Posting))
                 if moved == NULL:
                     raise MemoryError()
-                moved[0] = word.postings.one
-                word.postings.many = moved
+                moved[0] = to.one
+                to.many = moved
                 self.posting_bytes += held(room(2) * sizeof(Posting))
-            elif word.n > 1 and word.n == room(word.n):
-                moved = <Posting*>realloc(word.postings.many, room(word.n + 1) * sizeof(Posting))
+            elif n[0] > 1 and n[0] == room(n[0]):
+                moved = <Posting*>realloc(to.many, room(n[0] + 1) * sizeof(Posting))
                 if moved == NULL:
                     raise MemoryError()
-                word.postings.many = moved
-                self.posting_bytes += held(room(word.n + 1) * sizeof(Posting)) - held(word.n * sizeof(Posting))
-            last = &word.postings.many[word.n] if word.n else &word.postings.one
+                to.many = moved
+                self.posting_bytes += held(room(n[0] + 1) * sizeof(Posting)) - held(n[0] * sizeof(Posting))
+            last = &to.many[n[0]] if n[0] else &to.one
             last.doc = doc
             last.lead = last.caption = 0
             last.body = 0
-            word.n += 1
+            n[0] += 1
         if field == LEAD:
             last.lead += last.lead < 255
         elif field == BODY:
@@ -202,36 +228,37 @@ cdef class Lexicon:
     cdef int purge(self, const uint8_t* flags, uint8_t alive) except -1:
         """Drop the postings of documents that are gone."""
         cdef Py_ssize_t i
-        cdef uint32_t n, kept
-        cdef Posting* many
-        cdef Posting one
-        cdef Word* word
         for i in range(self.word_count):
-            word = &self.words[i]
-            if word.n < 2:
-                if word.n and not flags[word.postings.one.doc] & alive:
-                    word.n = 0
-                continue
-            many = word.postings.many
-            kept = 0
-            for n in range(word.n):
-                if flags[many[n].doc] & alive:
-                    many[kept] = many[n]
-                    kept += 1
-            if kept == word.n:
-                continue
-            self.posting_bytes -= held(room(word.n) * sizeof(Posting))
-            word.n = kept
-            if kept < 2:
-                one = many[0]
-                free(many)
-                word.postings.one = one
-                continue
-            self.posting_bytes += held(room(kept) * sizeof(Posting))
-            many = <Posting*>realloc(many, room(kept) * sizeof(Posting))
-            if many != NULL:
-                word.postings.many = many
+            self._drop(&self.words[i].n, &self.words[i].postings, flags, alive)
+        for i in range(self.stem_count):
+            self._drop(&self.stems[i].n, &self.stems[i].postings, flags, alive)
         return 0
+
+    cdef void _drop(self, uint32_t* count, Postings* list, const uint8_t* flags, uint8_t alive) noexcept:
+        cdef uint32_t n, kept = 0
+        cdef Posting* many = list.many
+        cdef Posting one
+        if count[0] < 2:
+            if count[0] and not flags[list.one.doc] & alive:
+                count[0] = 0
+            return
+        for n in range(count[0]):
+            if flags[many[n].doc] & alive:
+                many[kept] = many[n]
+                kept += 1
+        if kept == count[0]:
+            return
+        self.posting_bytes -= held(room(count[0]) * sizeof(Posting))
+        count[0] = kept
+        if kept < 2:
+            one = many[0]
+            free(many)
+            list.one = one
+            return
+        self.posting_bytes += held(room(kept) * sizeof(Posting))
+        many = <Posting*>realloc(many, room(kept) * sizeof(Posting))
+        if many != NULL:
+            list.many = many
 
     cdef int64_t nbytes(self) noexcept:
         return (

@@ -1,51 +1,16 @@
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
-from engram_core.kernel.documents cimport Documents, Lengths
-from engram_core.kernel.lexicon cimport Gram, Word
+from engram_core.kernel.documents cimport Documents, Lengths, Listing, Size
+from engram_core.kernel.lexicon cimport Gram, Places, Posting, Spellings, Stem
 from engram_core.kernel.question cimport Question, Relative
 from engram_core.kernel.recipe cimport Recipe
 
-cdef enum:  # columns
-    WORDS = 0
-    GRAMS = 1
-    PAIRS = 2
-    FEEDBACK = 3
-    RELATED = 4
-
-cdef union Tail:
-    uint32_t doc  # while columns grow
-    float base  # what they come to, with the assistant factor and the speaker
-
-cdef struct Cell:  # what a document has of a question
-    uint64_t mask  # the question's terms it holds
-    float[5] sums  # by column
-    Tail tail
-
-# Cells lie side by side in the order in which their documents were met: a question that meets few touches little
-# memory, and leaves in the caches what others keep there.
-cdef struct Sheet:
-    uint32_t* slots  # by document: the place of its cell, 0 for that of all documents that have nothing
-    Cell* cells
-    uint32_t used  # cells, that of nothing left out
-
-cdef inline uint32_t slot_of(Sheet* sheet, Py_ssize_t doc) noexcept nogil:
-    """Return the place of the document's cell, made ready when this is the first that is told of it."""
-    cdef uint32_t slot = sheet.slots[doc]
-    if not slot:
-        sheet.used += 1
-        slot = sheet.slots[doc] = sheet.used
-        memset(&sheet.cells[slot], 0, sizeof(Cell))
-        sheet.cells[slot].tail.doc = <uint32_t>doc
-    return slot
-
-cdef inline Cell* held(Sheet* sheet, Py_ssize_t doc) noexcept nogil:
-    """Return the document's cell."""
-    return &sheet.cells[slot_of(sheet, doc)]
-
-cdef inline const Cell* cell_of(const Sheet* sheet, Py_ssize_t doc) noexcept nogil:
-    """Return what a document has, -1 being one that has nothing."""
-    return &sheet.cells[sheet.slots[doc]]
+cdef struct Sheet:  # what documents have of a question, by document
+    float* base  # all of it in one sum; before the first stands that of no turn, which is 0
+    float* grams  # the 4-grams' part of that, not scaled
+    float* words  # the words' part of the instructions, in the order of their list
+    uint8_t* terms  # which of the first eight terms it holds; those of the next eight stand a stride behind
+    Py_ssize_t stride
 
 cdef struct Scales:  # what the raw sums are multiplied by
     double grams
@@ -60,35 +25,57 @@ cdef struct Norms:  # what a document pays for its length, added to its counts b
     float body
     float caption
 
-cdef inline float word_norm(const Norms* norms, Documents documents, Py_ssize_t doc) noexcept:
-    cdef const Lengths* lengths
-    if documents.sizes[doc].words:
-        return norms.words[documents.sizes[doc].words]
-    lengths = &documents.lengths[doc]
-    return norms.rest + norms.word_share * (
-        <float>lengths.lead + norms.body * <float>lengths.body + norms.caption * <float>lengths.caption)
+cdef struct Hit:  # a pair found in a document
+    uint32_t doc
+    float value
 
-cdef inline float gram_norm(const Norms* norms, Documents documents, Py_ssize_t doc) noexcept:
-    if documents.sizes[doc].grams:
-        return norms.grams[documents.sizes[doc].grams]
-    return norms.rest + norms.gram_share * <float>documents.lengths[doc].grams
+cdef inline float occurrences(const Posting* posting, const Norms* norms) noexcept nogil:
+    """Return how often a stem stands in a document, by what its fields count."""
+    cdef float times = posting.lead
+    if posting.body or posting.caption:
+        times += norms.caption * <float>posting.caption + norms.body * <float>posting.body
+    return times
+
+cdef inline float said(const Posting* posting, const Norms* norms, const Size* sizes, const Lengths* lengths) noexcept nogil:
+    """Return what a stem comes to in a document, of the 1 that it would if it were all the document said."""
+    cdef float times = occurrences(posting, norms)
+    if times <= 0:
+        return 0
+    return times / (times + word_norm(norms, posting.doc, sizes, lengths))
+
+cdef inline float word_norm(const Norms* norms, uint32_t doc, const Size* sizes, const Lengths* lengths) noexcept nogil:
+    cdef uint8_t size = sizes[doc].words
+    if size:
+        return norms.words[size]
+    return norms.rest + norms.word_share * (<float>lengths[doc].lead + norms.body * <float>lengths[doc].body
+                                            + norms.caption * <float>lengths[doc].caption)
+
+cdef inline float gram_norm(const Norms* norms, uint32_t doc, const Size* sizes, const Lengths* lengths) noexcept nogil:
+    cdef uint8_t size = sizes[doc].grams
+    if size:
+        return norms.grams[size]
+    return norms.rest + norms.gram_share * <float>lengths[doc].grams
+
+cdef void norms_of(Documents documents, const Recipe* recipe, Norms* norms) noexcept
+cdef uint32_t side_by_side(Documents documents, uint32_t doc, const Spellings* firsts, const Spellings* seconds) noexcept
 
 cdef class Matching:
-    cdef uint64_t* counts  # by cell, as what follows; all zero between the steps
-    cdef uint32_t* tally  # the same for 4-grams
+    cdef uint32_t* tally  # occurrences of a 4-gram, by document; all zero between the steps
     cdef float* weighed  # the same for related words
-    cdef uint32_t* touched  # cells with a count
+    cdef uint32_t* touched  # documents with a count
+    cdef Hit* hits
     cdef Norms norms
     cdef Py_ssize_t touched_count
+    cdef Py_ssize_t hit_count
     cdef Py_ssize_t session_touched
     cdef int64_t read  # postings, for the newest question
     cdef uint32_t* session_counts
     cdef uint32_t* touched_sessions
     cdef double* session_scores
-    cdef Py_ssize_t counts_capacity
     cdef Py_ssize_t tally_capacity
     cdef Py_ssize_t weighed_capacity
     cdef Py_ssize_t touched_capacity
+    cdef Py_ssize_t hit_capacity
     cdef Py_ssize_t session_capacity
     cdef Py_ssize_t touched_sessions_capacity
     cdef Py_ssize_t session_scores_capacity
@@ -98,25 +85,23 @@ cdef class Matching:
     cdef Py_ssize_t value_capacity
 
     cdef int match(self, Documents documents, Question question, const Recipe* recipe, Sheet* to,
-                   float* sessions, Scales* scales, list expanded) except -1
+                   float* sessions, Scales* scales) except -1
     cdef int64_t nbytes(self) noexcept
 
     cdef int _room(self, Documents documents) except -1
-    cdef void _norms(self, Documents documents, const Recipe* recipe) noexcept
     cdef int _words(self, Documents documents, Question question, const Recipe* recipe, Sheet* to,
                     float* sessions) except -1
+    cdef void _hold(self, Documents documents, Places found, float worth, Sheet* to, int term,
+                    bint sessions) noexcept
+    cdef void _say(self, Documents documents, Places found, float worth, Sheet* to) noexcept
     cdef void _sessions(self, Documents documents, const Recipe* recipe, double weight) noexcept
     cdef bint _common(self, Documents documents, const Gram* gram) noexcept
     cdef void _related(self, Documents documents, Question question, const Recipe* recipe, Sheet* to) noexcept
-    cdef void _weigh(self, Documents documents, const Relative* relative, const Recipe* recipe, Sheet* to) noexcept
-    cdef double _grams(self, Documents documents, Question question, const Recipe* recipe, Sheet* to) noexcept
-    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, Sheet* to) noexcept
-    cdef void _neighbours(self, Documents documents, const Word* word, uint32_t first, uint32_t second,
-                          uint64_t both, Sheet* to) noexcept
+    cdef void _weigh(self, Documents documents, const Relative* relative) noexcept
+    cdef double _grams(self, Documents documents, Question question, Sheet* to) noexcept
+    cdef double _pairs(self, Documents documents, Question question, const Recipe* recipe, Sheet* to) except -1
+    cdef int _neighbours(self, Documents documents, uint32_t first, uint32_t second, const uint8_t* firsts,
+                         uint8_t first_bit, const uint8_t* seconds, uint8_t second_bit) except -1
     cdef int _feedback(self, Documents documents, Question question, const Recipe* recipe, Sheet* to,
-                       double grams, list expanded) except -1
+                       const uint32_t* best, const double* weight, int count) except -1
     cdef int _typical(self, Documents documents, const uint32_t* best, const double* weight, int count) except -1
-    cdef void _collect(self, Documents documents, uint32_t stem, Sheet* to) noexcept
-    cdef void _alone(self, Documents documents, const Word* word, const Recipe* recipe, Sheet* to, int column,
-                     float worth, uint64_t bit, bint sessions) noexcept
-    cdef void _count_session(self, Documents documents, uint32_t doc, uint32_t count) noexcept

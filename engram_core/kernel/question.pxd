@@ -7,6 +7,7 @@ cdef enum:
     MOST_GRAMS = 256
     MOST_PAIRS = 64
     MOST_RELATED = 128
+    MOST_EXPANDED = 64
 
 cdef struct Term:
     uint32_t stem  # NONE when no memory ever held it
@@ -16,11 +17,17 @@ cdef struct Term:
 cdef struct Pair:
     uint8_t first  # terms
     uint8_t second
+    double worth  # idf, set when pairs are matched
 
 cdef struct Relative:  # of a term: a stem that means nearly the same
     uint32_t stem
     float share  # of an occurrence of the term itself
     int term
+    float worth  # of all that is related to the term, set when they are matched
+
+cdef struct Typical:  # a stem of the best texts
+    uint32_t stem
+    float worth  # its share of the feedback
 
 cdef class Question:
     cdef Term[MOST_TERMS] terms
@@ -29,6 +36,8 @@ cdef class Question:
     cdef uint64_t[MOST_GRAMS] missing  # hashes of the 4-grams that no memory ever held
     cdef Relative[MOST_RELATED] related  # by term
     cdef int related_count
+    cdef Typical[MOST_EXPANDED] typical  # most telling first, set when the feedback is matched
+    cdef int typical_count
     cdef int term_count
     cdef int pair_count
     cdef int gram_count

@@ -171,7 +171,7 @@ cdef class Question:
                 if found == NONE or not lexicon.stems[found].documents or name in self.numbers:
                     continue
                 if self.related_count < MOST_RELATED:
-                    self.related[self.related_count] = Relative(found, share, number)
+                    self.related[self.related_count] = Relative(found, share, number, 0)
                     self.related_count += 1
         return 0
 
@@ -181,7 +181,7 @@ cdef class Question:
             if self.pairs[i].first == first and self.pairs[i].second == second:
                 return 0
         if self.pair_count < MOST_PAIRS:
-            self.pairs[self.pair_count] = Pair(first, second)
+            self.pairs[self.pair_count] = Pair(first, second, 0)
             self.pair_count += 1
         return 0
 

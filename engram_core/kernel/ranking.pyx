@@ -1,39 +1,52 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Choose the best documents so far and the words that are typical of them. Driven by the matching, for feedback."""
 
-from engram_core.kernel.matching cimport GRAMS, RELATED, WORDS, Cell
+from engram_core.kernel.documents cimport ALIVE
+
+cdef enum:
+    PART = 64  # documents that are told from the best at once
 
 # Less than this is no difference: sums of the same parts differ by that much with the order of additions.
 cdef double NEAR = 1e-6
 
 
-cdef int best_documents(const Sheet* to, double grams, int wanted, uint32_t* best, double* weight) noexcept:
-    """Find the best documents by words and 4-grams, the earlier of equal ones, and their scores; return how many."""
-    cdef const Cell* cell
-    cdef double score
-    cdef float share = <float>grams, said, least = 0  # most documents are told from the best by this one comparison
-    cdef uint32_t slot
-    cdef int count = 0, i
-    if wanted < 1:
-        return 0
-    for slot in range(1, to.used + 1):
-        cell = &to.cells[slot]
-        said = cell.sums[WORDS] + cell.sums[RELATED]
-        if said <= 0 or said + share * cell.sums[GRAMS] < least:  # alike in spelling only says nothing of the matter
-            continue
-        score = <double>cell.sums[WORDS] + cell.sums[RELATED] + grams * cell.sums[GRAMS]
-        if count == wanted and not before(score, cell.tail.doc, weight[count - 1], best[count - 1]):
-            continue
-        i = count if count < wanted else wanted - 1
-        while i > 0 and before(score, cell.tail.doc, weight[i - 1], best[i - 1]):
-            weight[i] = weight[i - 1]
-            best[i] = best[i - 1]
-            i -= 1
-        weight[i] = score
-        best[i] = cell.tail.doc
-        count = min(count + 1, wanted)
-        if count == wanted:
-            least = <float>(weight[count - 1] - 2 * NEAR)
+cdef int add_grams(float* base, const float* grams, const uint8_t* flags, Py_ssize_t n, float scale, int wanted,
+                   uint32_t* best, double* weight) noexcept:
+    """Add the 4-grams to what the words come to.
+
+    Find the best documents by both on the way, the earlier of equal ones, and their scores; return how many.
+    """
+    cdef float[PART] sums
+    cdef float least = 0 if wanted > 0 else 1e30  # most documents are told from the best by this one comparison
+    cdef Py_ssize_t first = 0, i, size
+    cdef int count = 0, at, some
+    cdef uint32_t doc
+    while first < n:
+        size = min(<Py_ssize_t>PART, n - first)
+        some = 0
+        for i in range(size):
+            sums[i] = base[first + i] + scale * grams[first + i]
+            some |= (base[first + i] > 0) & (sums[i] >= least)  # alike in spelling only says nothing of the matter
+        if some:
+            for i in range(size):
+                doc = <uint32_t>(first + i)
+                if base[doc] <= 0 or sums[i] < least or not flags[doc] & ALIVE:
+                    continue
+                if count == wanted and not before(sums[i], doc, weight[count - 1], best[count - 1]):
+                    continue
+                at = count if count < wanted else wanted - 1
+                while at > 0 and before(sums[i], doc, weight[at - 1], best[at - 1]):
+                    weight[at] = weight[at - 1]
+                    best[at] = best[at - 1]
+                    at -= 1
+                weight[at] = sums[i]
+                best[at] = doc
+                count = min(count + 1, wanted)
+                if count == wanted:
+                    least = <float>(weight[count - 1] - 2 * NEAR)
+        for i in range(size):
+            base[first + i] = sums[i]
+        first += PART
     return count
 
 

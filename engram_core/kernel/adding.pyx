@@ -1,0 +1,224 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Add up what every document has: its own words, the turns around it, its session, cues and terms.
+
+Driven by the index, after the matching. Documents are added up a tile at a time, in steps that each do one thing to all
+of the tile and decide nothing, so that the compiler makes several documents of one step. The turns around most of a
+tile's documents stand in the same pattern, so that step reads none; the others, the odd ones, are done over one by one.
+"""
+
+
+from libc.stdint cimport uint16_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from engram_core.kernel.documents cimport ALIVE
+
+cdef extern from *:
+    """
+    static inline float one_at_most(float value) { return value < 1 ? value : 1; }
+    """
+    float one_at_most(float value) noexcept nogil  # not as Cython puts it, which is a branch
+
+cdef enum:
+    TILE = 1024  # documents that are added up together
+
+cdef struct Shares:  # what the turns around a turn give, by its pattern
+    Beside around
+    float before
+    float second_before
+    float after
+    float second_after
+
+cdef struct Tile:  # by document
+    float[TILE] sum
+    float[TILE] session
+    float[TILE] covered
+    uint8_t[TILE] terms
+    uint8_t[TILE] differs  # whether its turns around stand in another pattern, or give it nothing
+    uint16_t[TILE] odd  # the documents that differ
+    int odd_count
+
+
+cdef void add_up(Documents documents, Sheet* sheet, const Weights* weights, const float* sessions, float* data) noexcept:
+    """Bring the sheet's sums to what they are within their document, and write every document's score."""
+    cdef Tile tile
+    cdef Shares[FAR] shares
+    cdef Py_ssize_t first = 0, count
+    cdef int i, usual = 0
+    weigh(documents, sheet.base, weights)
+    for i in range(documents.pattern_count):
+        shares[i] = shares_of(documents.patterns[i], weights)
+    tile.odd_count = TILE
+    while first < documents.n:
+        count = min(<Py_ssize_t>TILE, documents.n - first)
+        if tile.odd_count > count // 2:
+            usual = documents.beside[first + count // 2]
+            if usual == FAR:
+                usual = 0
+        sort_out(documents, weights, &tile, usual, first, count)
+        add_context(documents, sheet, weights, &tile, shares, usual, first, count)
+        add_session(documents, weights, &tile, sessions, first, count)
+        cover(documents, sheet, weights, &tile, shares, usual, first, count)
+        finish(documents, weights, &tile, data, first, count)
+        first += TILE
+    for first in range(documents.instruction_count):
+        if documents.flags[documents.instructions[first]] & ALIVE:
+            data[documents.instructions[first]] += weights.instruction * (<float>0.15 + sheet.words[first])
+
+
+cdef void weigh(Documents documents, float* base, const Weights* weights) noexcept:
+    """Weigh the sums by who speaks."""
+    cdef const uint8_t* flags = documents.flags
+    cdef const int32_t* speaker = documents.speaker
+    cdef float asked = weights.asked, worth = weights.speaker
+    cdef uint8_t halved = weights.halved
+    cdef int32_t named = weights.named
+    cdef Py_ssize_t doc
+    if halved:
+        for doc in range(documents.n):
+            base[doc] = base[doc] * asked if flags[doc] & halved else base[doc]
+    if named >= 0:
+        for doc in range(documents.n):
+            base[doc] += worth * one_at_most(4 * base[doc]) if speaker[doc] == named else 0
+
+
+cdef void sort_out(Documents documents, const Weights* weights, Tile* tile, int usual, Py_ssize_t first,
+                   Py_ssize_t count) noexcept:
+    """List the odd documents."""
+    cdef const uint8_t* beside = documents.beside + first
+    cdef const uint16_t* cost = documents.cost + first
+    cdef uint16_t long_turn = <uint16_t>min(weights.long_turn_tokens, <float>65535)
+    cdef uint8_t common = <uint8_t>usual
+    cdef uint64_t eight
+    cdef Py_ssize_t i, k
+    cdef int odd = 0
+    for i in range(count):
+        tile.differs[i] = (beside[i] != common) | (cost[i] > long_turn)
+    memset(&tile.differs[count], 0, TILE - count)
+    for i in range(0, count, 8):
+        memcpy(&eight, &tile.differs[i], 8)
+        if eight:
+            for k in range(i, i + 8):
+                tile.odd[odd] = <uint16_t>k
+                odd += tile.differs[k]
+    tile.odd_count = odd
+
+
+cdef void add_context(Documents documents, const Sheet* sheet, const Weights* weights, Tile* tile,
+                      const Shares* shares, int usual, Py_ssize_t first, Py_ssize_t count) noexcept:
+    """Add to what documents have their shares of the turns around them."""
+    cdef const float* base = sheet.base + first
+    cdef const Shares* share = &shares[usual]
+    cdef const float* before = base + share.around.before
+    cdef const float* second_before = base + share.around.second_before
+    cdef const float* after = base + share.around.after
+    cdef const float* second_after = base + share.around.second_after
+    cdef float first_share = share.before, second_share = share.second_before
+    cdef float third_share = share.after, fourth_share = share.second_after
+    cdef Py_ssize_t i
+    cdef int k
+    # Where the last of the tile have no turns at the usual distance, what lies there is padding and is done over.
+    for i in range(count):
+        tile.sum[i] = base[i] + (first_share * before[i] + second_share * second_before[i]
+                                 + third_share * after[i] + fourth_share * second_after[i])
+    for k in range(tile.odd_count):
+        i = tile.odd[k]
+        tile.sum[i] = base[i]
+        if documents.cost[first + i] > weights.long_turn_tokens:
+            continue
+        if documents.beside[first + i] == FAR:
+            tile.sum[i] += near(documents, sheet, weights, first + i)
+            continue
+        share = &shares[documents.beside[first + i]]
+        tile.sum[i] += (share.before * base[i + share.around.before]
+                        + share.second_before * base[i + share.around.second_before]
+                        + share.after * base[i + share.around.after]
+                        + share.second_after * base[i + share.around.second_after])
+
+
+cdef void add_session(Documents documents, const Weights* weights, Tile* tile, const float* sessions,
+                      Py_ssize_t first, Py_ssize_t count) noexcept:
+    cdef const int32_t* session = documents.session + first
+    cdef float share = weights.session
+    cdef Py_ssize_t i
+    for i in range(count):
+        tile.session[i] = sessions[session[i]]
+    for i in range(count):
+        tile.sum[i] += share * tile.session[i] * (<float>0.2 + one_at_most(4 * tile.sum[i]))
+
+
+cdef void cover(Documents documents, const Sheet* sheet, const Weights* weights, Tile* tile, const Shares* shares,
+                int usual, Py_ssize_t first, Py_ssize_t count) noexcept:
+    """Sum up what the terms are worth that documents or their neighbours hold."""
+    cdef const uint8_t* terms
+    cdef const uint8_t* before
+    cdef const uint8_t* after
+    cdef const float* worths
+    cdef const Beside* around
+    cdef Py_ssize_t i
+    cdef int plane, k
+    for plane in range(weights.planes):
+        terms = sheet.terms + plane * sheet.stride + first
+        before = terms + shares[usual].around.before
+        after = terms + shares[usual].around.after
+        for i in range(count):
+            tile.terms[i] = terms[i] | before[i] | after[i]
+        for k in range(tile.odd_count):
+            i = tile.odd[k]
+            if documents.beside[first + i] == FAR:
+                tile.terms[i] = terms_around(documents, sheet, first + i, plane)
+            else:
+                around = &shares[documents.beside[first + i]].around
+                tile.terms[i] = terms[i] | terms[i + around.before] | terms[i + around.after]
+        worths = weights.worths[plane]
+        if plane:
+            for i in range(count):
+                tile.covered[i] += worths[tile.terms[i]]
+        else:
+            for i in range(count):
+                tile.covered[i] = worths[tile.terms[i]]
+
+
+cdef void finish(Documents documents, const Weights* weights, const Tile* tile, float* data, Py_ssize_t first,
+                 Py_ssize_t count) noexcept:
+    """Write the scores, but for what few documents have, or what depends on days or a model."""
+    cdef const uint8_t* flags = documents.flags + first
+    cdef const float* cues = weights.cues
+    cdef float coverage = weights.coverage
+    cdef Py_ssize_t i
+    data += first
+    for i in range(count):
+        data[i] = tile.sum[i] + coverage * tile.covered[i] * tile.covered[i] + cues[flags[i]]
+    if documents.live != documents.n:
+        for i in range(count):
+            data[i] = data[i] if flags[i] & ALIVE else 0
+
+
+cdef float near(Documents documents, const Sheet* sheet, const Weights* weights, Py_ssize_t doc) noexcept:
+    """Return a turn's share of the turns around it, wherever they stand."""
+    cdef Around around = documents.around(doc)
+    cdef const float* base = sheet.base
+    return 0 if documents.cost[doc] > weights.long_turn_tokens else (
+        weights.previous * base[around.before] + weights.second_previous * base[around.second_before]
+        + weights.next * base[around.after] + weights.second_next * base[around.second_after])
+
+
+cdef Shares shares_of(Beside around, const Weights* weights) noexcept:
+    """Return what each of the turns around gives, 0 where there is none."""
+    cdef Shares shares
+    shares.around = around
+    shares.before = weights.previous if around.before else 0
+    shares.second_before = weights.second_previous if around.second_before else 0
+    shares.after = weights.next if around.after else 0
+    shares.second_after = weights.second_next if around.second_after else 0
+    return shares
+
+
+cdef float session_part(float context, float session, const Weights* weights) noexcept:
+    return weights.session * session * (<float>0.2 + one_at_most(4 * context))
+
+
+cdef uint8_t terms_around(Documents documents, const Sheet* sheet, Py_ssize_t doc, int plane) noexcept:
+    """Return which of eight terms the document or a neighbour holds."""
+    cdef Around around = documents.around(doc)
+    cdef const uint8_t* terms = sheet.terms + plane * sheet.stride
+    return terms[doc] | terms[around.before] | terms[around.after]
