@@ -144,6 +144,7 @@ def check_ms(field: str, value: object) -> int:
     return value
 
 
+@lru_cache(maxsize=256)
 def format_time(ms: int) -> str:
     """Write milliseconds as RFC 3339 in UTC, with a fraction only when there is one."""
     seconds, rest = divmod(ms, 1000)

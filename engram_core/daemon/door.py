@@ -17,7 +17,8 @@ import time
 
 from engram_core.daemon.server import Connection, stopping
 from engram_core.errors import Busy
-from engram_core.protocol.lines import read_request, write_error
+from engram_core.protocol.lines import write_error
+from engram_core.protocol.requests import read_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

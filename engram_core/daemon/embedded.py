@@ -23,8 +23,9 @@ from engram_core.daemon.operations import hello, scope_of_a_caller
 from engram_core.daemon.turns import COMPANY_S, Company, yielding
 from engram_core.daemon.writer import BUSY_S, LAST_S, MAX_GROUP, QUIET_S, Reader, Writer, answer, write_all
 from engram_core.errors import BadInput, Busy, DeadlineExceeded, EngramError
-from engram_core.protocol.lines import Request, dump, read_outcome, read_request, write_error, write_result
+from engram_core.protocol.lines import dump, read_outcome, write_error, write_result
 from engram_core.protocol.messages import READS, WRITES, check_params
+from engram_core.protocol.requests import Request, read_request
 from engram_core.settings import Settings
 
 __all__ = ["Embedded", "Queued"]

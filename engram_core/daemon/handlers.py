@@ -51,8 +51,9 @@ COUNTS = 200  # counts of tokens stored in one go
 SHORTEN_S = 1.0  # between two tries to empty the log
 
 
-KERNEL = ("adding", "analysis", "bpe", "documents", "evidence", "fit", "index", "jsontext", "lexicon", "matching",
-          "pieces", "pool", "question", "ranking", "recipe", "shown", "table", "timewords", "vectors")
+KERNEL = ("adding", "analysis", "bpe", "documents", "evidence", "fit", "hints", "index", "jsonread", "jsontext",
+          "lexicon", "matching", "pieces", "pool", "question", "ranking", "recipe", "shown", "sqlvalues", "table",
+          "timewords", "vectors")
 
 
 def kernel_facts() -> dict[str, Any]:

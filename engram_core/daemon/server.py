@@ -19,15 +19,9 @@ from engram_core.daemon.operations import LOOP_METHODS, loop_answer
 from engram_core.daemon.writer import Reader, Writer, answer
 from engram_core.errors import Busy, DeadlineExceeded, EngramError, MethodNotFound, ProtocolError
 from engram_core.failpoints import reach
-from engram_core.protocol.lines import (
-    MAX_REQUEST,
-    LineBuffer,
-    Request,
-    read_request,
-    write_error,
-    write_result,
-)
+from engram_core.protocol.lines import MAX_REQUEST, LineBuffer, write_error, write_result
 from engram_core.protocol.messages import READS, WRITES, check_params
+from engram_core.protocol.requests import Request, read_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

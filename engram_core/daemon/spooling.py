@@ -14,7 +14,8 @@ import stat
 from engram_core.errors import EngramError, ProtocolError
 from engram_core.failpoints import reach
 from engram_core.paths import spool_path
-from engram_core.protocol.lines import MAX_REQUEST, read_request
+from engram_core.protocol.lines import MAX_REQUEST
+from engram_core.protocol.requests import read_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

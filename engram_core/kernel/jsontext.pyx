@@ -66,7 +66,7 @@ cdef class JsonText:
         """Return where to write so many more bytes; the writer adds to n what it wrote."""
         cdef Py_ssize_t room
         cdef char* data
-        if self.n + size > self.room:
+        if self.n + size > self.room or self.data == NULL:  # also for nothing: NULL would be an error
             room = max(2 * self.room, self.n + size, 4096)
             data = <char*>realloc(self.data, room)
             if data == NULL:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from engram_core.dsn import parse, secrets, shown
 from engram_core.errors import AccessDenied, Busy, ConfigError, EngramError, StoreCorrupt, StoreError, Unavailable
+from engram_core.kernel.sqlvalues import filled
 from engram_core.store.connection import Collision, Options, Row, Values
 from engram_core.store.dialect import Dialect
 from engram_core.store.server import (
@@ -24,7 +25,6 @@ from engram_core.store.server import (
     Pool,
     Session,
     Statement,
-    in_order,
     is_quiet,
     read_password,
     without,
@@ -93,20 +93,10 @@ _SSL_MODES = ("disabled", "preferred", "required", "verify_ca", "verify_identity
 
 
 @lru_cache(maxsize=1024)
-def _template(sql: str) -> tuple[str, Callable[[Values], tuple[Any, ...]]]:
-    """Return a statement with ``%s`` for each parameter, and what picks their values in this order."""
-    return _PARAMETER.sub("%s", sql), in_order(tuple(_PARAMETER.findall(sql)))
-
-
-def _literal(value: Any) -> str:
-    if type(value) is str:  # backslashes escape: the mode that would change that is not among ours
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
-        return f"'{escaped}'"
-    if value is None:
-        return "NULL"
-    if type(value) is not int:
-        raise TypeError(f"a value of {type(value).__name__} has no place in a statement")
-    return str(value)
+def _template(sql: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the pieces of a statement around its parameters, and the names of these."""
+    found = _PARAMETER.split(sql)
+    return tuple(found[::2]), tuple(found[1::2])
 
 
 class MysqlWire:
@@ -115,39 +105,36 @@ class MysqlWire:
     def __init__(self, raw: pymysql.connections.Connection[Any], name: str, most_bytes: int) -> None:
         self.raw, self._name, self._most = raw, name, most_bytes
 
-    def _run(self, text: str) -> Any:
-        data = text.encode("utf-8", "strict")
-        if len(data) + 1 > self._most:
-            raise StoreError(f"database {self._name}: a statement has {len(data):,} bytes, and the server takes "
+    def _run(self, text: bytes) -> Any:
+        if len(text) + 1 > self._most:
+            raise StoreError(f"database {self._name}: a statement has {len(text):,} bytes, and the server takes "
                              f"{self._most:,} (max_allowed_packet)", hint=_BY_CODE[1153][1])
         try:
-            self.raw.query(data)
+            self.raw.query(text)
         except (pymysql.Error, OSError) as error:
             raise mapped(error, self._name) from error
 
     @staticmethod
-    def _text(sql: str, values: Values) -> str:
-        if not values:
-            return sql
-        template, ordered = _template(sql)
-        return template % tuple([_literal(value) for value in ordered(values)])
+    def _text(sql: str, values: Values) -> bytes:
+        return filled(*_template(sql), values)  # backslashes escape: the mode that would change that is not among ours
 
-    def _texts(self, sql: str, values: Values | list[Values]) -> Iterator[str]:
+    def _texts(self, sql: str, values: Values | list[Values]) -> Iterator[bytes]:
         """Yield a statement, or those that insert rows: many rows each, but no more than the server takes."""
         if not isinstance(values, list):
             yield self._text(sql, values)
             return
-        head, _, row = sql.partition(" VALUES ")
-        texts: list[str] = []
-        size = 0
+        into, _, row = sql.partition(" VALUES ")
+        head = f"{into} VALUES ".encode()
+        texts: list[bytes] = []
+        size = len(head)
         for one in values:
             text = self._text(row, one)
-            if texts and size + 4 * len(text) > self._most:
-                yield f"{head} VALUES {', '.join(texts)}"
-                texts, size = [], 4 * len(head)
+            if texts and size + len(text) >= self._most:
+                yield head + b", ".join(texts)
+                texts, size = [], len(head)
             texts.append(text)
-            size += 4 * len(text) + 2
-        yield f"{head} VALUES {', '.join(texts)}"
+            size += len(text) + 2
+        yield head + b", ".join(texts)
 
     def _rows(self) -> list[Row]:
         found = self.raw._result
@@ -156,23 +143,23 @@ class MysqlWire:
     def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run statements as one text, one way there and back, or as few as the server takes."""
         found: list[list[Row]] = [[] for _ in statements]
-        texts: list[str] = []
+        texts: list[bytes] = []
         places: list[int] = []
         size = 0
         for place, (sql, values) in enumerate(statements):
             for text in self._texts(sql, values):
-                if texts and size + 4 * len(text) > self._most:
+                if texts and size + len(text) >= self._most:
                     self._together(texts, places, found)
                     texts, places, size = [], [], 0
                 texts.append(text)
                 places.append(place)
-                size += 4 * len(text) + 2
+                size += len(text) + 2
         if texts:
             self._together(texts, places, found)
         return found
 
-    def _together(self, texts: list[str], places: list[int], found: list[list[Row]]) -> None:
-        self._run("; ".join(texts))
+    def _together(self, texts: list[bytes], places: list[int], found: list[list[Row]]) -> None:
+        self._run(b"; ".join(texts))
         for at, place in enumerate(places):
             if at:
                 self._next()

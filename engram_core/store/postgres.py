@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import select
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core.dsn import secrets, shown
 from engram_core.errors import AccessDenied, Busy, ConfigError, EngramError, StoreCorrupt, StoreError, Unavailable
+from engram_core.kernel.sqlvalues import HasNul, parameters
 from engram_core.store.connection import Collision, Options, Row, Values
 from engram_core.store.dialect import Dialect
 from engram_core.store.server import (
@@ -23,7 +24,6 @@ from engram_core.store.server import (
     Pool,
     Session,
     Statement,
-    in_order,
     is_quiet,
     read_password,
     without,
@@ -123,60 +123,51 @@ class _Patient(psycopg.Connection[Any]):
 _PARAMETER, _PLACE = re.compile(r"%\((\w+)\)s"), re.compile(r"\$(\d+)")
 _INT8 = 20  # the number of a type: all our numbers are of this one
 _MOST_PREPARED = 256
-_ROWS_AT_ONCE = (32, 16, 8, 7, 6, 5, 4, 3, 2, 1)  # of an insert: few texts to prepare, and few statements to send
+_FEW, _MANY = 8, 32  # rows of an insert: 1 to 8, 16 or 32: few texts to prepare, and few statements to send
 
 
 @lru_cache(maxsize=1024)
-def _native(sql: str, rows: int = 1) -> tuple[bytes, Callable[[Values], tuple[Any, ...]]]:
-    """Return a statement as the server takes it, inserting so many rows, and what picks the values of $1, $2 and on."""
+def _native(sql: str, rows: int = 1) -> tuple[bytes, tuple[str, ...]]:
+    """Return a statement as the server takes it, inserting so many rows, and the names of $1, $2 and on in a row."""
     places: dict[str, int] = {}
     text = _PARAMETER.sub(lambda found: f"${places.setdefault(found[1], len(places) + 1)}", sql)
     if rows > 1:
         head, _, row = text.partition(" VALUES ")
         text = f"{head} VALUES " + ", ".join(_shifted(row, at * len(places)) for at in range(rows))
-    return text.encode(), in_order(tuple(places))
+    return text.encode(), tuple(places)
 
 
 def _shifted(row: str, by: int) -> str:
     return _PLACE.sub(lambda found: f"${int(found[1]) + by}", row)
 
 
-def _parameters(values: list[Any]) -> list[bytes | None]:
-    """Return values as the texts that libpq takes, which end at a NUL."""
-    found = [one.encode() if type(one) is str else b"%d" % one if type(one) is int else
-             None if one is None else _refused(one) for one in values]
-    if b"\0" in b"".join([one for one in found if one]):
-        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
-    return found
-
-
-def _refused(value: Any) -> NoReturn:
-    raise TypeError(f"a value of {type(value).__name__} has no place in a statement")
-
-
 class _Asked(NamedTuple):
-    """A statement as it is sent: where it stands among those asked for, its text, values and parameters."""
+    """A statement as it is sent: where it stands among those asked for, its text, and what it takes of which rows."""
 
     place: int
     text: bytes
-    values: list[Any]
+    names: tuple[str, ...]
+    rows: list[Values]
     parameters: list[bytes | None]
 
     @property
     def types(self) -> list[int]:
         """The types of the parameters, 0 for one that the server is to find out."""
-        return [_INT8 if type(one) is int else 0 for one in self.values]
+        return [_INT8 if type(row[name]) is int else 0 for row in self.rows for name in self.names]
 
 
 def _asked(place: int, sql: str, values: Values | list[Values]) -> Iterator[_Asked]:
     """Yield a statement, or those that insert rows."""
-    at = 0
     rows = values if isinstance(values, list) else [values]
-    while at < len(rows):
-        count = next(one for one in _ROWS_AT_ONCE if one <= len(rows) - at)
-        text, ordered = _native(sql, count)
-        given = [one for row in rows[at:at + count] for one in ordered(row)]
-        yield _Asked(place, text, given, _parameters(given))
+    at, end = 0, len(rows)
+    while at < end:
+        count = min(end - at, _FEW) if end - at < 2 * _FEW else _MANY if end - at >= _MANY else 2 * _FEW
+        text, names = _native(sql, count)
+        part = rows[at:at + count]
+        try:
+            yield _Asked(place, text, names, part, parameters(part, names))
+        except HasNul:
+            raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes") from None
         at += count
 
 

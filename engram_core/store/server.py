@@ -12,7 +12,6 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engram_core.errors import ConfigError, EngramError, Unavailable
@@ -340,13 +339,6 @@ class Session:
         except Unavailable as error:
             self._health.failed(error)
             raise
-
-
-def in_order(names: tuple[str, ...]) -> Callable[[Values], tuple[Any, ...]]:
-    """Return what picks the values with these names, in this order."""
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda values: tuple([values[name] for name in names])
 
 
 def is_quiet(fileno: int) -> bool:

@@ -24,7 +24,8 @@ SLOW = {"asyncio", "dataclasses", "datetime", "email", "hashlib", "http", "inspe
         "rich", "shutil", "socket", "sqlite3", "subprocess", "tempfile", "tomllib", "traceback", "typer",
         "typing", "urllib", "uuid"}
 NOT_AT_START = {"hashlib", "_hashlib", "pydantic", "rich", "sqlite_utils", "_ssl", "Stemmer", "tomllib", "typer",
-                "engram_core.kernel", "engram_core.models", "engram_core.recall", "engram_core.tokens"}
+                "engram_core.models", "engram_core.recall", "engram_core.tokens"}
+FIRST_KERNEL = {"hints", "jsonread"}  # what reads a request
 LATE_WARMING = "import sys; from engram_core.daemon import process; process.WARM_S = 600; sys.exit(process.run())"
 
 
@@ -93,3 +94,4 @@ def test_a_daemon_takes_its_first_append_without_what_only_packets_need(home: Ho
     found = _names(process.communicate(timeout=10)[1])
     assert "engram_core.daemon.writing" in found
     assert not found & NOT_AT_START
+    assert {name.rpartition(".")[2] for name in found if name.startswith("engram_core.kernel.")} == FIRST_KERNEL

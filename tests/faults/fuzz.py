@@ -23,8 +23,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from engram_core.errors import EngramError
-from engram_core.protocol.lines import LineBuffer, read_request, write_error
+from engram_core.protocol.lines import LineBuffer, write_error
 from engram_core.protocol.messages import OPERATIONS, check_params
+from engram_core.protocol.requests import read_request
 from tests.daemon_fixture import SCOPE, Home
 
 METHODS = [*OPERATIONS, "", "stat", "append_event\u0000", "x" * 300]

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engram import Memory
-from engram_core.protocol.lines import LineBuffer, read_request
+from engram_core.protocol.lines import LineBuffer
+from engram_core.protocol.requests import read_request
 from tests.daemon_fixture import SCOPE, Home, ask, reply
 from tests.faults.fuzz import LINES, feed_and_check, one_input
 from tests.faults.world import Faults, line, wait_until

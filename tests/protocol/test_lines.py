@@ -18,12 +18,12 @@ from engram_core.protocol.lines import (
     LineBuffer,
     dump,
     read_error,
-    read_request,
     read_result,
     write_error,
     write_request,
     write_result,
 )
+from engram_core.protocol.requests import read_request
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 VALUES = st.recursive(
