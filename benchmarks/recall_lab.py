@@ -30,13 +30,13 @@ SCOPE = {"tenant_id": "bench", "user_id": "someone", "agent_id": "bench", "sessi
 RESAMPLED = 1000
 POOLED = (500, 1000, 2000)
 WITHOUT: dict[str, dict[str, float]] = {
-    "body": {"body": 1}, "caption": {"caption": 1}, "question_word": {"question_word": 1}, "related": {"related": 0},
-    "grams": {"grams": 0}, "pairs": {"pairs": 0}, "feedback": {"feedback": 0}, "feedback_least": {"feedback_least": 0},
+    "body": {"body": 1}, "question_word": {"question_word": 1}, "related": {"related": 0},
+    "grams": {"grams": 0}, "pairs": {"pairs": 0}, "feedback": {"feedback": 0},
     "assistant": {"assistant": 1, "assistant_asked": 1}, "speaker": {"speaker": 0},
     "neighbours": {"previous": 0, "next": 0, "second_previous": 0, "second_next": 0},
     "long_turn_tokens": {"long_turn_tokens": 1000}, "session": {"session": 0}, "session_least": {"session_least": 0},
-    "time": {"time": 0}, "mentions": {"mentions": 0}, "when": {"when": 0}, "number": {"number": 0},
-    "question": {"question": 0}, "instruction": {"instruction": 0}, "coverage": {"coverage": 0},
+    "time": {"time": 0}, "asked": {"asked": 0},
+    "question": {"question": 0}, "instruction": {"instruction": 0},
 }
 """The weights by which a part of the recipe does nothing."""
 

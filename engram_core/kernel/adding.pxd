@@ -13,7 +13,6 @@ cdef struct Weights:  # what the sums over all documents are made with
     float long_turn_tokens
     float session
     float instruction
-    float coverage
     int32_t named  # the speaker, or -1
     uint8_t halved  # flags
     int planes  # bytes of a document's terms
@@ -23,4 +22,5 @@ cdef struct Weights:  # what the sums over all documents are made with
 cdef void add_up(Documents documents, Sheet* sheet, const Weights* weights, const float* sessions, float* data) noexcept
 cdef float near(Documents documents, const Sheet* sheet, const Weights* weights, Py_ssize_t doc) noexcept
 cdef float session_part(float context, float session, const Weights* weights) noexcept
+cdef float share_around(Documents documents, const Sheet* sheet, const Weights* weights, Py_ssize_t doc) noexcept
 cdef uint8_t terms_around(Documents documents, const Sheet* sheet, Py_ssize_t doc, int plane) noexcept

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Add up what every document has: its own words, the turns around it, its session, cues and terms.
+"""Add up what every document has: its own words, the turns around it, its session and cues.
 
 Driven by the index, after the matching. Documents are added up a tile at a time, in steps that each do one thing to all
 of the tile and decide nothing, so that the compiler makes several documents of one step. The turns around most of a
@@ -31,8 +31,6 @@ cdef struct Shares:  # what the turns around a turn give, by its pattern
 cdef struct Tile:  # by document
     float[TILE] sum
     float[TILE] session
-    float[TILE] covered
-    uint8_t[TILE] terms
     uint8_t[TILE] differs  # whether its turns around stand in another pattern, or give it nothing
     uint16_t[TILE] odd  # the documents that differ
     int odd_count
@@ -42,7 +40,7 @@ cdef void add_up(Documents documents, Sheet* sheet, const Weights* weights, cons
     """Bring the sheet's sums to what they are within their document, and write every document's score."""
     cdef Tile tile
     cdef Shares[FAR] shares
-    cdef Py_ssize_t first = 0, count
+    cdef Py_ssize_t first = 0, count, doc
     cdef int i, usual = 0
     weigh(documents, sheet.base, weights)
     for i in range(documents.pattern_count):
@@ -57,12 +55,12 @@ cdef void add_up(Documents documents, Sheet* sheet, const Weights* weights, cons
         sort_out(documents, weights, &tile, usual, first, count)
         add_context(documents, sheet, weights, &tile, shares, usual, first, count)
         add_session(documents, weights, &tile, sessions, first, count)
-        cover(documents, sheet, weights, &tile, shares, usual, first, count)
         finish(documents, weights, &tile, data, first, count)
         first += TILE
     for first in range(documents.instruction_count):
-        if documents.flags[documents.instructions[first]] & ALIVE:
-            data[documents.instructions[first]] += weights.instruction * (<float>0.15 + sheet.words[first])
+        doc = documents.instructions[first]
+        if documents.flags[doc] & ALIVE:
+            data[doc] += weights.instruction * share_around(documents, sheet, weights, doc)
 
 
 cdef void weigh(Documents documents, float* base, const Weights* weights) noexcept:
@@ -146,48 +144,15 @@ cdef void add_session(Documents documents, const Weights* weights, Tile* tile, c
         tile.sum[i] += share * tile.session[i] * (<float>0.2 + one_at_most(4 * tile.sum[i]))
 
 
-cdef void cover(Documents documents, const Sheet* sheet, const Weights* weights, Tile* tile, const Shares* shares,
-                int usual, Py_ssize_t first, Py_ssize_t count) noexcept:
-    """Sum up what the terms are worth that documents or their neighbours hold."""
-    cdef const uint8_t* terms
-    cdef const uint8_t* before
-    cdef const uint8_t* after
-    cdef const float* worths
-    cdef const Beside* around
-    cdef Py_ssize_t i
-    cdef int plane, k
-    for plane in range(weights.planes):
-        terms = sheet.terms + plane * sheet.stride + first
-        before = terms + shares[usual].around.before
-        after = terms + shares[usual].around.after
-        for i in range(count):
-            tile.terms[i] = terms[i] | before[i] | after[i]
-        for k in range(tile.odd_count):
-            i = tile.odd[k]
-            if documents.beside[first + i] == FAR:
-                tile.terms[i] = terms_around(documents, sheet, first + i, plane)
-            else:
-                around = &shares[documents.beside[first + i]].around
-                tile.terms[i] = terms[i] | terms[i + around.before] | terms[i + around.after]
-        worths = weights.worths[plane]
-        if plane:
-            for i in range(count):
-                tile.covered[i] += worths[tile.terms[i]]
-        else:
-            for i in range(count):
-                tile.covered[i] = worths[tile.terms[i]]
-
-
 cdef void finish(Documents documents, const Weights* weights, const Tile* tile, float* data, Py_ssize_t first,
                  Py_ssize_t count) noexcept:
     """Write the scores, but for what few documents have, or what depends on days or a model."""
     cdef const uint8_t* flags = documents.flags + first
     cdef const float* cues = weights.cues
-    cdef float coverage = weights.coverage
     cdef Py_ssize_t i
     data += first
     for i in range(count):
-        data[i] = tile.sum[i] + coverage * tile.covered[i] * tile.covered[i] + cues[flags[i]]
+        data[i] = tile.sum[i] + cues[flags[i]]
     if documents.live != documents.n:
         for i in range(count):
             data[i] = data[i] if flags[i] & ALIVE else 0
@@ -222,3 +187,12 @@ cdef uint8_t terms_around(Documents documents, const Sheet* sheet, Py_ssize_t do
     cdef Around around = documents.around(doc)
     cdef const uint8_t* terms = sheet.terms + plane * sheet.stride
     return terms[doc] | terms[around.before] | terms[around.after]
+
+
+cdef float share_around(Documents documents, const Sheet* sheet, const Weights* weights, Py_ssize_t doc) noexcept:
+    """Return the share of the question's worth that the document and its neighbours hold."""
+    cdef float found = 0
+    cdef int plane
+    for plane in range(weights.planes):
+        found += weights.worths[plane][terms_around(documents, sheet, doc, plane)]
+    return found

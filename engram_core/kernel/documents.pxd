@@ -37,7 +37,6 @@ cdef struct Around:  # the turns a turn shares with: as far as speakers take tur
 cdef struct Lengths:  # in words, and in 4-grams
     uint32_t lead
     uint32_t body
-    uint32_t caption
     uint32_t grams
 
 cdef struct Size:  # of most documents: words of one that is nothing but lead, and its 4-grams; 0: see its lengths
@@ -69,7 +68,6 @@ cdef class Documents:
     cdef Py_ssize_t unpurged
     cdef int64_t lead_total
     cdef int64_t body_total
-    cdef int64_t caption_total
     cdef int64_t gram_total
     cdef int64_t session_total
     cdef uint32_t operation  # the newest that marked stems
@@ -109,15 +107,15 @@ cdef class Documents:
     cdef set speakers  # names of those with live turns
     cdef readonly Py_ssize_t speakers_version
 
-    cdef Py_ssize_t add(self, str text, str caption, str session, str speaker, bint dialogue, int64_t ts_ms,
-                        int32_t cost, object intervals) except -1
+    cdef Py_ssize_t add(self, str text, str session, str speaker, bint dialogue, int64_t ts_ms, int32_t cost,
+                        object intervals) except -1
     cdef int remove(self, Py_ssize_t doc) except -1
     cdef int64_t nbytes(self) noexcept
 
     cdef int _room(self) except -1
-    cdef int _words(self, str text, str caption, Py_ssize_t doc) except -1
+    cdef int _words(self, str text, Py_ssize_t doc) except -1
     cdef int _intern(self) except -1
-    cdef int _post(self, Py_ssize_t doc, Py_ssize_t lead, Py_ssize_t body) except -1
+    cdef int _post(self, Py_ssize_t doc, Py_ssize_t lead) except -1
     cdef int _enter_session(self, Py_ssize_t doc, str session) except -1
     cdef int _enter_speaker(self, Py_ssize_t doc, str speaker) except -1
     cdef int _leave_dialogue(self, Py_ssize_t doc) except -1

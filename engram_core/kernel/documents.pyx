@@ -13,7 +13,7 @@ from engram_core.kernel.analysis cimport (
     FIRST_PERSON, NUMBER, PART, UNSPACED, WHOLE, WORD, asks, instructs, lead_end,
 )
 from engram_core.kernel.growable cimport NONE, fetch, reserve
-from engram_core.kernel.lexicon cimport BODY, CAPTION, LEAD, Stem, Word, postings
+from engram_core.kernel.lexicon cimport BODY, LEAD, Stem, Word, postings
 
 ROLES = frozenset(["user", "assistant", "system", "tool", "human", "ai"])
 ASSISTANTS = frozenset(["assistant", "ai", "tool", "system"])
@@ -65,8 +65,8 @@ cdef class Documents:
         free(self.instructions)
         free(self.buffer)
 
-    cdef Py_ssize_t add(self, str text, str caption, str session, str speaker, bint dialogue, int64_t ts_ms,
-                        int32_t cost, object intervals) except -1:
+    cdef Py_ssize_t add(self, str text, str session, str speaker, bint dialogue, int64_t ts_ms, int32_t cost,
+                        object intervals) except -1:
         cdef Py_ssize_t doc = self.n
         cdef int64_t day = ts_ms // DAY_MS - (ts_ms % DAY_MS < 0)
         cdef list spans = [(int(first), int(last)) for first, last in intervals]
@@ -85,7 +85,7 @@ cdef class Documents:
             self.intervals[self.interval_count] = Interval(<uint32_t>doc, first, last)
             self.interval_count += 1
             self.flags[doc] |= HAS_TIME
-        self._words(text, caption, doc)
+        self._words(text, doc)
         if dialogue:
             self._enter_speaker(doc, speaker.lower())
             self._enter_session(doc, session)
@@ -115,9 +115,9 @@ cdef class Documents:
         reserve(<void**>&self.sizes, &self.capacity[9], n, sizeof(Size))
         return 0
 
-    cdef int _words(self, str text, str caption, Py_ssize_t doc) except -1:
+    cdef int _words(self, str text, Py_ssize_t doc) except -1:
         """Analyse the document and enter its words; sets the cues that lie in the text."""
-        cdef Py_ssize_t cut = lead_end(text, LEAD_SIZE), lead, body
+        cdef Py_ssize_t cut = lead_end(text, LEAD_SIZE), lead
         cdef Listing* listing = &self.listings[doc]
         cdef Lengths* lengths = &self.lengths[doc]
         cdef bint elisions = self.lexicon.language.elisions
@@ -127,13 +127,10 @@ cdef class Documents:
         lead = self.tokens.n
         if cut < len(text):
             self.tokens.scan(text, cut, len(text), elisions)
-        body = self.tokens.n
-        if caption:
-            self.tokens.scan(caption, 0, len(caption), elisions)
         reserve(<void**>&self.buffer, &self.buffer_capacity, self.tokens.n, sizeof(uint32_t))
         listing.n = listing.lead = 0
         self.first_person = False
-        self._post(doc, lead, body)
+        self._post(doc, lead)
         listing.words = NULL
         if listing.n:
             listing.words = <uint32_t*>malloc(listing.n * sizeof(uint32_t))
@@ -145,9 +142,8 @@ cdef class Documents:
             self.flags[doc] |= QUESTION
         self.lead_total += lengths.lead
         self.body_total += lengths.body
-        self.caption_total += lengths.caption
         self.gram_total += lengths.grams
-        self.sizes[doc].words = lengths.lead if not lengths.body and not lengths.caption and lengths.lead < 256 else 0
+        self.sizes[doc].words = lengths.lead if not lengths.body and lengths.lead < 256 else 0
         self.sizes[doc].grams = lengths.grams if lengths.grams < 256 else 0
         if self.tokens.capacity > MOST_KEPT:
             self.tokens = Tokens()
@@ -171,7 +167,7 @@ cdef class Documents:
                 fetch(postings(word) + word.n)
         return 0
 
-    cdef int _post(self, Py_ssize_t doc, Py_ssize_t lead, Py_ssize_t body) except -1:
+    cdef int _post(self, Py_ssize_t doc, Py_ssize_t lead) except -1:
         cdef Lexicon lexicon = self.lexicon
         cdef Lengths* lengths = &self.lengths[doc]
         cdef Listing* listing = &self.listings[doc]
@@ -180,14 +176,14 @@ cdef class Documents:
         cdef int field, kind
         cdef Word* word
         cdef Stem* stem
-        lengths.lead = lengths.body = lengths.caption = lengths.grams = 0
+        lengths.lead = lengths.body = lengths.grams = 0
         self._intern()
         for i in range(self.tokens.n):
-            field = LEAD if i < lead else BODY if i < body else CAPTION
+            field = LEAD if i < lead else BODY
             kind = self.tokens.tokens[i].kind
             number = self.buffer[i]
             word = &lexicon.words[number]
-            if field != CAPTION and kind == WORD:
+            if kind == WORD:
                 history = (history << 8 if self.tokens.tokens[i].after_space else 0) | word.cue
                 if word.marks:
                     self.flags[doc] |= HAS_NUMBER if word.marks & NUMBER else 0
@@ -206,11 +202,8 @@ cdef class Documents:
             elif field == LEAD:
                 lengths.lead += 1
                 lengths.grams += word.grams
-            elif field == BODY:
-                lengths.body += 1
             else:
-                lengths.caption += 1
-                lengths.grams += word.grams
+                lengths.body += 1
             self.buffer[listing.n] = number
             listing.n += 1
             if field == LEAD:
@@ -253,8 +246,8 @@ cdef class Documents:
         session.last = <int32_t>doc
         self.live_sessions += session.live == 0
         session.live += 1
-        session.length += <int64_t>lengths.lead + lengths.body + lengths.caption
-        self.session_total += <int64_t>lengths.lead + lengths.body + lengths.caption
+        session.length += <int64_t>lengths.lead + lengths.body
+        self.session_total += <int64_t>lengths.lead + lengths.body
         self._talk(doc)
         self._surround(<int32_t>doc)
         return 0
@@ -335,7 +328,6 @@ cdef class Documents:
             self._leave_dialogue(doc)
         self.lead_total -= self.lengths[doc].lead
         self.body_total -= self.lengths[doc].body
-        self.caption_total -= self.lengths[doc].caption
         self.gram_total -= self.lengths[doc].grams
         self.flags[doc] = 0
         self.live -= 1
@@ -362,8 +354,8 @@ cdef class Documents:
                 self._surround(link.before)
         session.live -= 1
         self.live_sessions -= session.live == 0
-        session.length -= <int64_t>lengths.lead + lengths.body + lengths.caption
-        self.session_total -= <int64_t>lengths.lead + lengths.body + lengths.caption
+        session.length -= <int64_t>lengths.lead + lengths.body
+        self.session_total -= <int64_t>lengths.lead + lengths.body
         self.session[doc] = -1
         self.speaker_turns[number] -= 1
         self.named_turns -= self.speaker_names[number] not in ROLES

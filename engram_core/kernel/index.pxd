@@ -45,7 +45,6 @@ cdef class Scores:
     cdef bint _wanted(self, Py_ssize_t doc, int cue) noexcept
     cdef bint _mentioned(self, Py_ssize_t doc) noexcept
     cdef double _time(self, Py_ssize_t doc) noexcept
-    cdef double _coverage(self, Py_ssize_t doc) noexcept
     cdef bint _known(self, Py_ssize_t doc) noexcept
 
 cdef class TextIndex:

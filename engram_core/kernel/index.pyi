@@ -26,7 +26,6 @@ class TextIndex:
         self,
         text: str,
         *,
-        caption: str = "",
         session: str = "",
         speaker: str = "",
         dialogue: bool = True,

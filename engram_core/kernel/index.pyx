@@ -9,7 +9,7 @@ The score of a turn in a dialogue, with the weights of RECIPE:
 
     base    = (words + related + grams + pairs + feedback) x assistant factor + speaker
     context = base + shares of the base of the two turns before and after, across changes of speaker
-    score   = context + session + time + mentions + when + number - question + instruction + coverage + meaning
+    score   = context + session + time + asked - question + instruction + meaning
 
 What is no turn of a dialogue has no neighbours, session, speaker, assistant factor, question or instruction part. An
 index is used by one thread at a time; Scores stay valid until the index changes.
@@ -20,7 +20,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
-from engram_core.kernel.adding cimport add_up, near, session_part, terms_around
+from engram_core.kernel.adding cimport add_up, near, session_part, share_around, terms_around
 from engram_core.kernel.documents cimport (
     ALIVE, ASSISTANT, HAS_NUMBER, HAS_TIME, INSTRUCTION, NO_DAY, QUESTION,
 )
@@ -48,10 +48,10 @@ cdef class TextIndex:
     def __dealloc__(self):
         free(self.spare)
 
-    def add(self, str text not None, *, str caption not None="", str session not None="", str speaker not None="",
-            bint dialogue=True, long long ts_ms=0, int cost=0, intervals=()) -> int:
+    def add(self, str text not None, *, str session not None="", str speaker not None="", bint dialogue=True,
+            long long ts_ms=0, int cost=0, intervals=()) -> int:
         """Add a document, newest of its session, and return its number: 0, 1, 2 and so on."""
-        return self.documents.add(text, caption, session, speaker, dialogue, ts_ms, cost, intervals)
+        return self.documents.add(text, session, speaker, dialogue, ts_ms, cost, intervals)
 
     def remove(self, Py_ssize_t doc) -> None:
         """Take a document out; its number is not used again."""
@@ -185,12 +185,11 @@ cdef class Scores:
         parts["neighbours"] = <double>context - base
         parts["session"] = session_part(context, self.sessions[self.documents.session[doc]], &self.weights)
         parts["time"] = recipe.time * self._time(doc)
-        parts["mentions"] = recipe.mentions if self._mentioned(doc) else 0.0
-        parts["when"] = recipe.when if self._wanted(doc, HAS_TIME) else 0.0
-        parts["number"] = recipe.number if self._wanted(doc, HAS_NUMBER) else 0.0
+        parts["asked"] = recipe.asked * (
+            self._mentioned(doc) + self._wanted(doc, HAS_TIME) + self._wanted(doc, HAS_NUMBER))
         parts["question"] = -recipe.question if flags & QUESTION else 0.0
-        parts["instruction"] = recipe.instruction * (0.15 + own.words) if flags & INSTRUCTION else 0.0
-        parts["coverage"] = recipe.coverage * self._coverage(doc)
+        if flags & INSTRUCTION:
+            parts["instruction"] = recipe.instruction * share_around(self.documents, &self.sheet, &self.weights, doc)
         parts["meaning"] = recipe.meaning * self.likeness[doc] if self.likeness != NULL else 0.0
         return {name: value for name, value in parts.items() if abs(value) > 1e-7}
 
@@ -246,7 +245,7 @@ cdef class Scores:
         cdef Py_ssize_t planes = max(1, (self.question.term_count + 7) // 8), floats
         self.n = self.documents.n
         floats = self.n + 2 * PADDING
-        self.block_size = (3 * floats + self.documents.session_count + 1 + self.documents.instruction_count) * sizeof(float) + planes * floats
+        self.block_size = (3 * floats + self.documents.session_count + 1) * sizeof(float) + planes * floats
         if self.index.spare_size >= self.block_size:
             self.block, self.index.spare = self.index.spare, NULL
             self.block_size, self.index.spare_size = self.index.spare_size, 0
@@ -261,8 +260,7 @@ cdef class Scores:
         self.sheet.stride = floats
         memset(self.block, 0, 2 * floats * sizeof(float) + planes * floats)
         self.data = <float*>(<char*>self.block + 2 * floats * sizeof(float) + (planes * floats + 3) // 4 * 4)
-        self.sheet.words = self.data + floats
-        self.sessions = self.sheet.words + self.documents.instruction_count + 1
+        self.sessions = self.data + floats + 1
         (self.sessions - 1)[0] = 0  # what is no turn belongs to session -1
         return 0
 
@@ -297,11 +295,11 @@ cdef class Scores:
         weights.previous, weights.second_previous = recipe.previous, recipe.second_previous
         weights.next, weights.second_next = recipe.next, recipe.second_next
         weights.long_turn_tokens = recipe.long_turn_tokens
-        weights.session, weights.instruction, weights.coverage = recipe.session, recipe.instruction, recipe.coverage
+        weights.session, weights.instruction = recipe.session, recipe.instruction
         for flags in range(256):
             weights.cues[flags] = (
-                (recipe.when if flags & HAS_TIME and self.question.asks_when and not self.span_count else 0)
-                + (recipe.number if flags & HAS_NUMBER and self.question.asks_number else 0)
+                (recipe.asked if flags & HAS_TIME and self.question.asks_when and not self.span_count else 0)
+                + (recipe.asked if flags & HAS_NUMBER and self.question.asks_number else 0)
                 - (recipe.question if flags & QUESTION else 0)) if flags & ALIVE else 0
         self._weigh_terms()
 
@@ -321,14 +319,6 @@ cdef class Scores:
                     worth = <float>(self.question.terms[8 * plane + bit].worth / self.question.ideal)
                 for rest in range(1 << bit):
                     worths[rest | 1 << bit] = worths[rest] + worth
-
-    cdef double _coverage(self, Py_ssize_t doc) noexcept:
-        """Return the squared share of the question's worth that the document and its neighbours hold."""
-        cdef double found = 0
-        cdef int plane
-        for plane in range(self.weights.planes):
-            found += self.weights.worths[plane][terms_around(self.documents, &self.sheet, doc, plane)]
-        return found * found
 
     cdef double _time(self, Py_ssize_t doc) noexcept:
         """Return how near the document's day lies to the asked ones: 1 inside, falling to 0."""
@@ -358,5 +348,5 @@ cdef class Scores:
         for i in range(documents.interval_count):
             doc = documents.intervals[i].doc
             if doc != last and documents.flags[doc] & ALIVE and self._mentioned(doc):
-                self.data[doc] += self.recipe.mentions
+                self.data[doc] += self.recipe.asked
             last = doc

@@ -6,13 +6,11 @@ from engram_core.kernel.growable cimport NONE, Table
 cdef enum Field:
     LEAD = 0
     BODY = 1
-    CAPTION = 2
 
 cdef struct Posting:  # how often a word stands in a document, per field; the counts saturate
     uint32_t doc
+    uint16_t lead
     uint16_t body
-    uint8_t lead
-    uint8_t caption
 
 cdef union Postings:
     Posting one

@@ -214,15 +214,12 @@ cdef class Lexicon:
                 self.posting_bytes += held(room(n[0] + 1) * sizeof(Posting)) - held(n[0] * sizeof(Posting))
             last = &to.many[n[0]] if n[0] else &to.one
             last.doc = doc
-            last.lead = last.caption = 0
-            last.body = 0
+            last.lead = last.body = 0
             n[0] += 1
         if field == LEAD:
-            last.lead += last.lead < 255
-        elif field == BODY:
-            last.body += last.body < 65535
+            last.lead += last.lead < 65535
         else:
-            last.caption += last.caption < 255
+            last.body += last.body < 65535
         return 0
 
     cdef int purge(self, const uint8_t* flags, uint8_t alive) except -1:

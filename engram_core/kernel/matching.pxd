@@ -8,7 +8,6 @@ from engram_core.kernel.recipe cimport Recipe
 cdef struct Sheet:  # what documents have of a question, by document
     float* base  # all of it in one sum; before the first stands that of no turn, which is 0
     float* grams  # the 4-grams' part of that, not scaled
-    float* words  # the words' part of the instructions, in the order of their list
     uint8_t* terms  # which of the first eight terms it holds; those of the next eight stand a stride behind
     Py_ssize_t stride
 
@@ -23,7 +22,6 @@ cdef struct Norms:  # what a document pays for its length, added to its counts b
     float word_share
     float gram_share
     float body
-    float caption
 
 cdef struct Hit:  # a pair found in a document
     uint32_t doc
@@ -32,8 +30,8 @@ cdef struct Hit:  # a pair found in a document
 cdef inline float occurrences(const Posting* posting, const Norms* norms) noexcept nogil:
     """Return how often a stem stands in a document, by what its fields count."""
     cdef float times = posting.lead
-    if posting.body or posting.caption:
-        times += norms.caption * <float>posting.caption + norms.body * <float>posting.body
+    if posting.body:
+        times += norms.body * <float>posting.body
     return times
 
 cdef inline float said(const Posting* posting, const Norms* norms, const Size* sizes, const Lengths* lengths) noexcept nogil:
@@ -47,8 +45,7 @@ cdef inline float word_norm(const Norms* norms, uint32_t doc, const Size* sizes,
     cdef uint8_t size = sizes[doc].words
     if size:
         return norms.words[size]
-    return norms.rest + norms.word_share * (<float>lengths[doc].lead + norms.body * <float>lengths[doc].body
-                                            + norms.caption * <float>lengths[doc].caption)
+    return norms.rest + norms.word_share * (<float>lengths[doc].lead + norms.body * <float>lengths[doc].body)
 
 cdef inline float gram_norm(const Norms* norms, uint32_t doc, const Size* sizes, const Lengths* lengths) noexcept nogil:
     cdef uint8_t size = sizes[doc].grams

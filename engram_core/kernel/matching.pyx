@@ -27,10 +27,9 @@ cdef inline double idf(double documents, double holding) noexcept nogil:
 
 cdef void norms_of(Documents documents, const Recipe* recipe, Norms* norms) noexcept:
     """Work out what documents of each size pay."""
-    cdef double total = documents.lead_total + recipe.body * <double>documents.body_total + \
-        recipe.caption * <double>documents.caption_total
+    cdef double total = documents.lead_total + recipe.body * <double>documents.body_total
     cdef int size
-    norms.rest, norms.body, norms.caption = recipe.k1 * (1 - recipe.b), recipe.body, recipe.caption
+    norms.rest, norms.body = recipe.k1 * (1 - recipe.b), recipe.body
     norms.word_share = <float>(recipe.k1 * recipe.b * documents.live / max(total, 1e-9))
     norms.gram_share = <float>(recipe.k1 * recipe.b * documents.live / <double>max(documents.gram_total, 1))
     for size in range(256):
@@ -95,8 +94,6 @@ cdef class Matching:
         self._room(documents)
         norms_of(documents, recipe, &self.norms)
         self._words(documents, question, recipe, to, sessions)
-        for i in range(documents.instruction_count):
-            to.words[i] = to.base[documents.instructions[i]]
         if question.related_count:
             self._related(documents, question, recipe, to)
         total = self._grams(documents, question, to) if recipe.grams else 0
@@ -174,7 +171,7 @@ cdef class Matching:
                 if session >= 0:
                     touched[touched_count] = session
                     touched_count += counts[session] == 0
-                    counts[session] += <uint32_t>one.lead + one.caption + one.body
+                    counts[session] += <uint32_t>one.lead + one.body
         self.session_touched = touched_count
 
     cdef void _say(self, Documents documents, Places found, float worth, Sheet* to) noexcept:
@@ -274,7 +271,7 @@ cdef class Matching:
                 found = postings(word)
                 self.read += word.n
                 for i in range(word.n):
-                    count = found[i].lead + found[i].caption
+                    count = found[i].lead
                     if count and (all_live or flags[found[i].doc] & ALIVE):
                         doc = found[i].doc
                         met[touched] = doc
@@ -374,11 +371,10 @@ cdef class Matching:
         """Add the score of the words typical of the best documents (RM3), the question's own left out."""
         cdef uint32_t[MOST_EXPANDED] chosen
         cdef double[MOST_EXPANDED] value
-        cdef double total = 0, strength
+        cdef double total = 0
         cdef Lexicon lexicon = documents.lexicon
         cdef Typical* typical
         cdef int found, i
-        strength = min(1, weight[0] / recipe.feedback_least) if recipe.feedback_least else 1
         documents.operation += 1
         for i in range(question.term_count):
             if question.terms[i].stem != NONE and question.terms[i].weight:
@@ -392,7 +388,7 @@ cdef class Matching:
             total += value[i]
         for i in range(count):
             typical = &question.typical[i]
-            typical.stem, typical.worth = chosen[i], <float>(strength * value[i] / total)
+            typical.stem, typical.worth = chosen[i], <float>(value[i] / total)
             self._say(documents, places(lexicon.words, &lexicon.stems[typical.stem]), recipe.feedback * typical.worth,
                       to)
         question.typical_count = count

@@ -3,14 +3,12 @@ cdef struct Recipe:
     float b
     float session_b
     float body
-    float caption
     float question_word
     float grams
     float pairs
     float feedback
     float feedback_documents
     float feedback_terms
-    float feedback_least
     float related
     float related_documents
     float related_beside
@@ -26,12 +24,9 @@ cdef struct Recipe:
     float session_least
     float time
     float time_days
-    float mentions
-    float when
-    float number
+    float asked
     float question
     float instruction
-    float coverage
     float meaning
 
 cdef int read_recipe(object weights, Recipe* recipe) except -1

@@ -10,25 +10,22 @@ RECIPE = {
     "k1": 1.2,  # how soon more occurrences of a word stop to count
     "b": 0.4,  # how much a long text pays for its length
     "body": 0.1,  # a word behind the lead of a long text, against one in the lead
-    "caption": 0.75,  # a word of a picture's caption
-    "question_word": 0.4,  # a question's word that only shapes it ("kind", "often")
+    "question_word": 0.3,  # a question's word that only shapes it ("kind", "often")
     # What is added to the words.
     "grams": 0.5,  # character 4-grams, which forgive spelling
     "pairs": 0.45,  # neighbouring words found as neighbours
     "feedback": 0.9,  # words typical of the best texts
     "feedback_documents": 3,
     "feedback_terms": 20,
-    "feedback_least": 0.25,  # a best text that scores less than this in words and 4-grams says less of what is typical
     "related": 2,  # words related to those that hardly any memory holds ("kids" finds "children")
     "related_documents": 4,  # a word in more documents than this speaks for itself
     "related_beside": 0.4,  # how much of that related words are worth where some memory holds the word itself
-    "coverage": 0.1,  # the squared share of the question's words found here or in a neighbour
     "meaning": 0,  # likeness to the question by the embedding model that embed.model names
     # Who speaks.
     "assistant": 0.3,  # factor on an assistant's turn in chats of user and assistant
     "assistant_asked": 0.6,  # the same when the question asks what "you" said
     "speaker": 0.45,  # the one speaker the question names
-    "instruction": 0.2,  # a standing wish ("always", "I prefer")
+    "instruction": 0.15,  # a standing wish ("always", "I prefer"), as far as it is about what the question is about
     "question": 0.3,  # taken from a turn that only asks
     # What stands around it: shares of the neighbours' scores, across a change of speaker.
     "previous": 0.35,
@@ -40,11 +37,10 @@ RECIPE = {
     "session_least": 0.15,  # against this much of the question's words, where no session has as many
     "session_b": 0.6,
     # Time.
-    "time": 0.6,  # dated in the asked interval
+    "time": 0.5,  # dated in the asked interval
     "time_days": 30,  # over which that fades
-    "mentions": 0.35,  # speaks of the asked interval
-    "when": 0.3,  # holds a time, when the question asks for one
-    "number": 0.2,  # holds a number, when the question asks for one
+    # What the question asks for.
+    "asked": 0.25,  # the text speaks of the asked days; where it asks when, of any; where it asks how many, of a number
 }
 
 SHARES = frozenset(["b", "session_b"])  # mixtures of two things; more than all of one makes no sense
@@ -76,8 +72,6 @@ cdef int put(Recipe* recipe, str name, float value) except -1:
         recipe.session_b = value
     elif name == "body":
         recipe.body = value
-    elif name == "caption":
-        recipe.caption = value
     elif name == "question_word":
         recipe.question_word = value
     elif name == "grams":
@@ -90,8 +84,6 @@ cdef int put(Recipe* recipe, str name, float value) except -1:
         recipe.feedback_documents = value
     elif name == "feedback_terms":
         recipe.feedback_terms = value
-    elif name == "feedback_least":
-        recipe.feedback_least = value
     elif name == "related":
         recipe.related = value
     elif name == "related_documents":
@@ -122,18 +114,12 @@ cdef int put(Recipe* recipe, str name, float value) except -1:
         recipe.time = value
     elif name == "time_days":
         recipe.time_days = value
-    elif name == "mentions":
-        recipe.mentions = value
-    elif name == "when":
-        recipe.when = value
-    elif name == "number":
-        recipe.number = value
+    elif name == "asked":
+        recipe.asked = value
     elif name == "question":
         recipe.question = value
     elif name == "instruction":
         recipe.instruction = value
-    elif name == "coverage":
-        recipe.coverage = value
     elif name == "meaning":
         recipe.meaning = value
     return 0

@@ -18,7 +18,7 @@ from engram_core.recall.calls import ToolCalls
 from engram_core.recall.embedding import MOST_CHARS, digest_of
 from engram_core.recall.forms import fold
 from engram_core.recall.held import Lines
-from engram_core.recall.items import captioned, citation_line, short_forms
+from engram_core.recall.items import citation_line, short_forms
 from engram_core.values import day_of
 
 if TYPE_CHECKING:
@@ -300,9 +300,7 @@ class OwnerIndex:
             start=NEVER if start is None else start, end=ALWAYS if end is None else end, costs=costs,
             group=self._intern([group])[0] if group else -1, cues=self._intern(words or []),
             fold=folded, variant=variant, uses=uses)
-        said, caption = captioned(text) if kind == "event" else (text, "")
-        self.text.add(said if status == 0 else "", caption=caption if status == 0 else "",
-                      session=group if kind == "event" else "", speaker=speaker,
+        self.text.add(text if status == 0 else "", session=group if kind == "event" else "", speaker=speaker,
                       dialogue=kind == "event" and status == 0, ts_ms=ts, cost=costs[0][0] if costs else 0,
                       intervals=intervals)
         self.ids.append(id_)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from engram_core.recall.forms import episode_forms, fact_short, procedure_outline
 from engram_core.values import dump_json, format_time
 
 _SUMMARY_CHARS = 80
-
-_PICTURE = re.compile(r"\[(?:image|photo|picture): ([^\[\]]*)\]\Z")
 
 
 def short_forms(kind: str, value: Any) -> list[tuple[str, str]]:
@@ -36,9 +33,3 @@ def citation_line(id_: str, text: str, ts_ms: int) -> str:
     if len(summary) > _SUMMARY_CHARS:
         summary = summary[:_SUMMARY_CHARS].rsplit(" ", 1)[0] + " …"
     return dump_json({"id": id_, "type": kind, "ts": format_time(ts_ms), "summary": summary})
-
-
-def captioned(text: str) -> tuple[str, str]:
-    """Split off what a turn ends with when it shows a picture: ``[image: its caption]``."""
-    found = _PICTURE.search(text) if text.endswith("]") else None
-    return (text[: found.start()], found[1]) if found else (text, "")

@@ -149,7 +149,7 @@ def full() -> dict[str, Any]:
             parts={
                 "bm25": 4.81,
                 "pairs": 1.12,
-                "coverage": 0.84,
+                "session": 0.84,
                 "neighbours": 0.66,
                 "question": 0.41,
                 "time": 0.0,
@@ -278,7 +278,7 @@ def full() -> dict[str, Any]:
             full=62,
             short=29,
             matched=("invoices",),
-            parts={"bm25": 3.9, "caption": 0.8},
+            parts={"bm25": 3.9, "grams": 0.8},
         ),
         memory(
             *fact,

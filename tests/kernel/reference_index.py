@@ -133,7 +133,6 @@ class Document:
     """One text, taken apart."""
 
     text: str
-    caption: str
     session: str
     speaker: str
     dialogue: bool
@@ -145,14 +144,14 @@ class Document:
 
     def __post_init__(self) -> None:
         cut = lead_end(self.text)
-        self.fields = [words_of(self.text[:cut]), words_of(self.text[cut:]), words_of(self.caption)]
+        self.fields = [words_of(self.text[:cut]), words_of(self.text[cut:])]
         self.counts = [Counter(stem for w in words if (stem := stem_of(w)) is not None) for words in self.fields]
         self.lists = [[stem for w in words if (stem := primary(w)) is not None] for words in self.fields]
-        self.grams = Counter(g for words in self.fields[::2] for w in words for g in grams_of(w))
-        self.gram_length = sum(len(grams_of(w)) for words in self.fields[::2] for w in words if w.kind != "part")
+        self.grams = Counter(g for w in self.fields[0] for g in grams_of(w))
+        self.gram_length = sum(len(grams_of(w)) for w in self.fields[0] if w.kind != "part")
         self.speaker = self.speaker.lower()
-        self.has_number = any(is_number(w) for words in self.fields[:2] for w in words if w.kind == "word")
-        heads = {w.text.partition("'")[0] for words in self.fields[:2] for w in words if w.kind == "word"}
+        self.has_number = any(is_number(w) for words in self.fields for w in words if w.kind == "word")
+        heads = {w.text.partition("'")[0] for words in self.fields for w in words if w.kind == "word"}
         self.asks = self.text.rstrip().endswith(("?", "？", "؟")) and not heads & english.FIRST_PERSON
         wishes = "|".join(re.escape(phrase).replace(r"\ ", r"\s") for phrase in english.INSTRUCTIONS)
         self.wishes = self.speaker not in ("assistant", "ai") and bool(
@@ -160,12 +159,12 @@ class Document:
         )
 
     def length(self, recipe: dict[str, float]) -> float:
-        lead, body, caption = (len(words) for words in self.lists)
-        return lead + recipe["body"] * body + recipe["caption"] * caption
+        lead, body = (len(words) for words in self.lists)
+        return lead + recipe["body"] * body
 
     def times(self, stem: str, recipe: dict[str, float]) -> float:
-        lead, body, caption = (counts[stem] for counts in self.counts)
-        return lead + recipe["body"] * body + recipe["caption"] * caption
+        lead, body = (counts[stem] for counts in self.counts)
+        return lead + recipe["body"] * body
 
 
 def primary(word: Word) -> str | None:
@@ -200,7 +199,6 @@ class ReferenceIndex:
         self,
         text: str,
         *,
-        caption: str = "",
         session: str = "",
         speaker: str = "",
         dialogue: bool = True,
@@ -209,7 +207,7 @@ class ReferenceIndex:
         intervals: Sequence[tuple[int, int]] = (),
     ) -> int:
         day = ts_ms // 86400000 + 719163 if ts_ms else None
-        self.documents.append(Document(text, caption, session, speaker, dialogue, day, cost, intervals))
+        self.documents.append(Document(text, session, speaker, dialogue, day, cost, intervals))
         return len(self.documents) - 1
 
     def remove(self, doc: int) -> None:
@@ -366,9 +364,7 @@ class Asked:
             chosen.insert(place, stem)
             del chosen[int(self.recipe["feedback_terms"]) :]
         ideal = sum(values[s] * self.idf(s) for s in chosen) or 1.0
-        least = self.recipe["feedback_least"]
-        strength = min(1.0, scores[best[0]] / least) if best and least else 1.0
-        return [strength * score / ideal for score in self.bm25({s: values[s] for s in chosen})]
+        return [score / ideal for score in self.bm25({s: values[s] for s in chosen})]
 
     def session_scores(self) -> dict[str, float]:
         k1, b = self.recipe["k1"], self.recipe["session_b"]
@@ -437,8 +433,8 @@ class Asked:
         sessions = self.session_scores()
         for i, doc in enumerate(self.documents):
             self._around(i, rows[i], bases, sessions)
-            self._cues(doc, rows[i], words[i])
-            rows[i]["coverage"] = recipe["coverage"] * self.coverage(i) ** 2
+            self._cues(doc, rows[i])
+            rows[i]["instruction"] = recipe["instruction"] * self.share(i) * (doc.wishes and doc.dialogue)
         return rows
 
     def _around(self, i: int, row: dict[str, float], bases: list[float], sessions: dict[str, float]) -> None:
@@ -451,7 +447,7 @@ class Asked:
         session = sessions[doc.session] if doc.dialogue else 0.0
         row["session"] = recipe["session"] * session * (0.2 + min(1, 4 * context))
 
-    def _cues(self, doc: Document, row: dict[str, float], words: float) -> None:
+    def _cues(self, doc: Document, row: dict[str, float]) -> None:
         recipe = self.recipe
         near = [
             1 - max(doc.day - last, first - doc.day, 0) / (recipe["time_days"] + 1)
@@ -460,14 +456,13 @@ class Asked:
         ]
         row["time"] = recipe["time"] * max([*near, 0.0])
         met = any(a <= last and first <= b for a, b in doc.intervals for first, last in self.intervals)
-        row["mentions"] = recipe["mentions"] * met
         asks_when = re.search(english.ASKS_WHEN, self.text, re.I) and not self.intervals
-        row["when"] = recipe["when"] * bool(asks_when and doc.intervals)
-        row["number"] = recipe["number"] * bool(re.search(english.ASKS_NUMBER, self.text, re.I) and doc.has_number)
+        counts = re.search(english.ASKS_NUMBER, self.text, re.I) and doc.has_number
+        row["asked"] = recipe["asked"] * (met + bool(asks_when and doc.intervals) + bool(counts))
         row["question"] = -recipe["question"] * (doc.asks and doc.dialogue)
-        row["instruction"] = recipe["instruction"] * (0.15 + words) * (doc.wishes and doc.dialogue)
 
-    def coverage(self, i: int) -> float:
+    def share(self, i: int) -> float:
+        """Return the share of the question's worth that a text and its neighbours hold."""
         near = [j for j in (i, self.neighbour(i, -1), self.neighbour(i, 1)) if j is not None]
         held = {t for t in self.terms if any(c[t] for j in near for c in self.documents[j].counts)}
         return sum(self.terms[t] * self.idf(t) for t in held) / self.ideal

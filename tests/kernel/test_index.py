@@ -23,7 +23,7 @@ _VOCABULARY = """
     """
 WORDS = st.sampled_from(_VOCABULARY.split())
 WEIGHTS = st.dictionaries(
-    st.sampled_from(["grams", "feedback", "b", "caption", "session"]), st.sampled_from([0, 0.25, 1])
+    st.sampled_from(["grams", "feedback", "b", "session", "asked"]), st.sampled_from([0, 0.25, 1])
 )
 TEXTS = st.lists(WORDS, max_size=14).map(" ".join)
 DAYS = st.integers(738000, 738060)
@@ -36,7 +36,6 @@ LONG = st.one_of(TEXTS, TEXTS.map(lambda text: f"{text}. {'filler words about no
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "text": draw(LONG),
-        "caption": draw(st.one_of(st.just(""), TEXTS)),
         "session": draw(st.sampled_from("ab")),
         "speaker": draw(SPEAKERS),
         "dialogue": draw(st.integers(0, 5)) > 0,
@@ -236,7 +235,7 @@ def test_facts_take_no_part_in_the_dialogue() -> None:
     index.add("pets: a dog", dialogue=False)
     index.add("Something else?", dialogue=False)
     scores = index.query("dog")
-    assert set(scores.parts(2)) <= {"bm25", "related", "grams", "pairs", "feedback", "coverage"}
+    assert set(scores.parts(2)) <= {"bm25", "related", "grams", "pairs", "feedback"}
     assert scores.parts(3) == {}
     assert scores.score(1) > 0 and before > 0
 
@@ -249,7 +248,7 @@ def test_facts_take_no_part_in_the_dialogue() -> None:
 def test_no_text_is_too_odd(text: str) -> None:
     index = TextIndex()
     index.add("a dog", session="s", speaker="x")
-    doc = index.add(text, caption=text, session=text[:100], speaker=text[:100])
+    doc = index.add(text, session=text[:100], speaker=text[:100])
     scores = index.query(text, keywords=[text])
     assert scores.score(doc) == pytest.approx(sum(scores.parts(doc).values()), abs=1e-4)
     assert isinstance(scores.matched(doc), list)

@@ -1,4 +1,4 @@
-"""What a memory is relevant for: words near in meaning, captions, notes, and the goal when nothing is asked."""
+"""What a memory is relevant for: words near in meaning, wishes, notes, and the goal when nothing is asked."""
 
 from __future__ import annotations
 
@@ -50,12 +50,20 @@ def test_related_words_are_few_and_near() -> None:
     assert related("qxzv") == []
 
 
-def test_a_caption_counts_less_than_what_was_said() -> None:
+def test_a_caption_is_found_like_what_was_said() -> None:
     world = World()
-    world.say("Look at this! [image: a lighthouse at dusk]", ts="2026-05-01T10:00:00Z")
-    world.say("The lighthouse at dusk was closed.", ts="2026-05-01T11:00:00Z")
-    first, second = hits(world, "lighthouse dusk")
-    assert first["text"].startswith("The lighthouse") and "[image:" in second["text"]
+    world.say("Look at this! [image: a lighthouse at dusk]")
+    assert "[image:" in hits(world, "lighthouse")[0]["text"]
+
+
+def test_a_standing_wish_counts_as_far_as_it_is_about_the_question() -> None:
+    world = World()
+    world.say("Always answer with the harbour's name when I ask for tides.")
+    world.say("I prefer tea to coffee.")
+    world.say("The tides are high today.")
+    found = hits(world, "tides harbour tea")
+    gained = {hit["text"].split()[0]: hit["parts"].get("instruction", 0) for hit in found}
+    assert gained["Always"] > gained["I"] > 0 == gained["The"]
 
 
 def test_one_persons_notes_lend_each_other_no_words() -> None:
