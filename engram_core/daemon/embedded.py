@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from engram_core._version import __version__
 from engram_core.daemon.handlers import Engine
 from engram_core.daemon.operations import hello, scope_of_a_caller
-from engram_core.daemon.turns import COMPANY_S, Company, yielding
+from engram_core.daemon.turns import Company, yielding
 from engram_core.daemon.writer import BUSY_S, LAST_S, MAX_GROUP, QUIET_S, Reader, Writer, answer, write_all
 from engram_core.errors import BadInput, Busy, DeadlineExceeded, EngramError
 from engram_core.protocol.lines import dump, read_outcome, write_error, write_result
@@ -195,8 +195,9 @@ class Embedded(_Inside):
 
     def _written(self, job: _Job, deadline: float) -> Outcome:
         """Wait for one's turn, unless another thread has written the job with its own."""
-        if self._company.is_likely(job.method, len(self._jobs)):
-            time.sleep(COMPANY_S)
+        count, seconds = self._company.expected(job.method, len(self._jobs))
+        if count:
+            time.sleep(seconds)
             self._company.waited(in_vain=job in self._jobs)
         while True:
             while job.outcome is None:
@@ -240,7 +241,7 @@ class Embedded(_Inside):
             raise
         for job, outcome in zip(group, outcomes, strict=True):
             job.outcome = outcome
-        self._company.note(len(group) > 1 or bool(self._jobs))
+        self._company.note(len(group), len(self._jobs))
 
     def _group(self, lines: list[bytes], timeout: float) -> Iterator[bytes]:
         """Answer lines in order, the writes among them in runs."""

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
+from collections import deque
+from typing import Generic, TypeVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from engram_core.store.store import Store
 
-__all__ = ["COMPANY_S", "Company", "yielding"]
+__all__ = ["Company", "Inbox", "yielding"]
+
+T = TypeVar("T")
 
 SWITCH_S = 0.0005
-FIRST = "put_checkpoint_writes"
+FIRST, RETURNING = "put_checkpoint_writes", "append_event"
 COMPANY_S = 0.00025
-"""How long a write waits for company: less than a commit takes."""
+"""How long a task's write waits for its checkpoint: less than a commit takes."""
+MOST_S = 0.001
+"""How long a write waits at most for clients to come back; never longer than the commit before it took."""
+_NOTHING = 1 << 60
 
 
 class Yielding:
@@ -51,33 +59,77 @@ class Yielding:
 yielding = Yielding()
 
 
-class Company:
-    """Tell whether it pays to let a moment pass before a write, so that another one can share its commit.
+class Inbox(Generic[T]):
+    """What others put for one thread, which sleeps until there is as much as it wants."""
 
-    A graph stores what a task wrote and the checkpoint after it from two threads, a moment apart, at every step. So
-    the former waits for the latter where commits wait for a disk. Who has no company, or waits in vain, waits less and
-    less often: a single thread never does.
+    def __init__(self) -> None:
+        self.items: deque[T] = deque()
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._wanted = _NOTHING
+
+    def put(self, item: T) -> None:
+        """Put something, from any thread."""
+        self.items.append(item)
+        if len(self.items) >= self._wanted:
+            self._wanted = _NOTHING  # before the bell: whoever is awake says anew what it wants
+            try:
+                self._bell.release()
+            except RuntimeError:
+                pass  # somebody has rung already
+
+    def wait(self, count: int, seconds: float | None) -> bool:
+        """Sleep until there are so many things, or so long; tell whether there are."""
+        until = None if seconds is None else time.monotonic() + seconds
+        while True:
+            self._wanted = count
+            if len(self.items) >= count:
+                break
+            left = -1.0 if until is None else until - time.monotonic()
+            if until is not None and left <= 0:
+                break
+            self._bell.acquire(timeout=left)
+        self._wanted = _NOTHING
+        return len(self.items) >= count
+
+
+class Company:
+    """Tell for how many writes it pays to wait a moment before a commit, so that they share it.
+
+    Clients that append one after the other come back as soon as they are answered: with half of them committed while
+    the other half comes back there would be twice as many commits. A graph stores what a task wrote and the checkpoint
+    after it from two threads, a moment apart, at every step: there the former waits for the latter. Nobody waits where
+    commits do not wait for a disk. Who has no company, or waits in vain, waits less and less often: a single client or
+    thread never does.
     """
 
     def __init__(self, store: Store) -> None:
         self._slow = store.durability == "full" and store.name != ":memory:"
         self._likely = 0  # commits for which others are still to be expected
         self._vain = self._skip = 0
+        self._peers = 0  # writes of the last commit, and those that came meanwhile
+        self._patience = 0.0
 
-    def is_likely(self, method: str, waiting: int) -> bool:
-        """Tell whether to wait with the only write there is."""
-        if waiting != 1 or method != FIRST or not self._likely or not self._slow:
-            return False
+    def expected(self, method: str, waiting: int) -> tuple[int, float]:
+        """Return how many writes to wait for, with so many there, the first of them this one, and how long."""
+        if method == FIRST:
+            count, seconds = 2 if self._likely else 0, COMPANY_S
+        else:
+            count, seconds = self._peers if method == RETURNING else 0, self._patience
+        if waiting >= count or not seconds or not self._slow:
+            return 0, 0.0
         if self._skip:
             self._skip -= 1
-            return False
-        return True
+            return 0, 0.0
+        return count, seconds
 
     def waited(self, *, in_vain: bool) -> None:
-        """Note whether somebody came."""
+        """Note whether they came."""
         self._vain = min(2 * self._vain + 1, 31) if in_vain else 0
         self._skip = self._vain
 
-    def note(self, company: bool) -> None:
-        """Note whether others wrote with a commit, or came during it."""
-        self._likely = 2 if company else max(0, self._likely - 1)
+    def note(self, written: int, waiting: int, seconds: float = 0.0) -> None:
+        """Note how many writes a commit had, how many came during it, and how long one may wait for as many."""
+        self._likely = 2 if written + waiting > 1 else max(0, self._likely - 1)
+        self._peers = written + waiting
+        self._patience = min(seconds, MOST_S)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
-from engram_core.daemon.turns import COMPANY_S, Company
+from engram_core.daemon.turns import Company, Inbox
 from engram_core.errors import Busy, DeadlineExceeded, EngramError, InputOutputError
 from engram_core.protocol.lines import internal
 
@@ -115,7 +115,7 @@ class Writer:
         self.waiting = 0  # writes accepted and not yet answered; changed by the loop's thread only
         self.beat = time.monotonic()  # when the thread last took something up or had nothing to do
         self.asked = 0.0  # when the last request of any kind came; set by the loop's thread
-        self._queue: SimpleQueue[_Job | Callable[[], None] | None] = SimpleQueue()
+        self._inbox: Inbox[_Job | Callable[[], None] | None] = Inbox()
         self._dirty = False
         self._stopping = False
         self._drain = True
@@ -129,23 +129,23 @@ class Writer:
         ``prepared`` is what the engine may have made of it already.
         One that is refused already is answered in its turn, so that replies keep the order of their requests.
         """
-        self._queue.put(_Job(method, params, done, size, deadline, refused, prepared))
+        self._inbox.put(_Job(method, params, done, size, deadline, refused, prepared))
 
     def run(self, task: Callable[[], None]) -> None:
         """Queue something of the daemon's own that writes; it gets a transaction of its own."""
-        self._queue.put(task)
+        self._inbox.put(task)
 
     def wake(self) -> None:
         """Say that a read left something to store; cheap enough to be called after every one."""
         if not self._dirty:
             self._dirty = True
-            self._queue.put(None)
+            self._inbox.put(None)
 
     def stop(self, drain: bool, *, timeout: float | None = None) -> bool:
         """End the thread after what is queued is written (or, without drain, refused); False when time ran out."""
         self._drain = drain
         self._stopping = True
-        self._queue.put(None)
+        self._inbox.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -154,11 +154,12 @@ class Writer:
         while True:
             group = self._collect()
             if group:
+                start = time.monotonic()
                 self._commit(group)
-                self._company.note(len(group) > 1 or not self._queue.empty())
+                self._company.note(len(group), len(self._inbox.items), time.monotonic() - start)
                 self._dirty = True
             now = self.beat = time.monotonic()
-            if self._stopping and self._queue.empty():
+            if self._stopping and not self._inbox.items:
                 while self._afterwards() and time.monotonic() < now + LAST_S:
                     pass
                 return
@@ -169,17 +170,17 @@ class Writer:
     def _collect(self) -> list[_Job]:
         """Wait for work and return all of it that fits into one group; empty when it has become quiet."""
         group: list[_Job] = []
-        size, waited = 0, False
-        while len(group) < MAX_GROUP and size < MAX_GROUP_BYTES:
-            try:
-                job = self._queue.get_nowait() if group else self._wait()
-            except Empty:
-                if waited or not group or not self._company.is_likely(group[0].method, len(group)):
-                    break
-                time.sleep(COMPANY_S)
-                self._company.waited(in_vain=self._queue.empty())
-                waited = True
-                continue
+        size = 0
+        inbox = self._inbox
+        if not inbox.wait(1, QUIET_S if self._dirty else None):
+            return group
+        first = inbox.items[0]
+        if isinstance(first, _Job):
+            count, seconds = self._company.expected(first.method, len(inbox.items))
+            if count:
+                self._company.waited(in_vain=not inbox.wait(count, seconds))
+        while inbox.items and len(group) < MAX_GROUP and size < MAX_GROUP_BYTES:
+            job = inbox.items.popleft()
             if isinstance(job, _Job):
                 group.append(job)
                 size += job.size
@@ -188,9 +189,6 @@ class Writer:
             elif self._stopping:
                 break
         return group
-
-    def _wait(self) -> _Job | Callable[[], None] | None:
-        return self._queue.get(timeout=QUIET_S) if self._dirty else self._queue.get()
 
     def _commit(self, group: list[_Job]) -> None:
         outcomes: list[Outcome | None] = [self._refusal(job) for job in group]
