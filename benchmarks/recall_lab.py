@@ -4,7 +4,8 @@ Run it with ``ENGRAM_BENCH_DATA=FOLDER python benchmarks/recall_lab.py [NAME=WEI
 the recipe to try. Every data set goes into an engine with a database of its own, in memory's folder, and every question
 is asked with the budgets of ``SETS``. With weights it prints how the shares differ from those of the defaults, with
 95 % intervals of the pooled differences, by resampling questions in pairs. ``--parts`` prints what every part of the
-recipe is worth, as the table in docs/recall.md: how much more is found with it than without, all else as it is.
+recipe is worth, as the table in docs/recall.md: how much more is found with it than without, all else as it is, at each
+budget and on average over the budgets.
 ``bench_recall.py`` prints the figures that count, through a daemon.
 """
 
@@ -30,13 +31,12 @@ SCOPE = {"tenant_id": "bench", "user_id": "someone", "agent_id": "bench", "sessi
 RESAMPLED = 1000
 POOLED = (500, 1000, 2000)
 WITHOUT: dict[str, dict[str, float]] = {
-    "body": {"body": 1}, "question_word": {"question_word": 1}, "related": {"related": 0},
-    "grams": {"grams": 0}, "pairs": {"pairs": 0}, "feedback": {"feedback": 0},
-    "assistant": {"assistant": 1, "assistant_asked": 1}, "speaker": {"speaker": 0},
+    "body": {"body": 1}, "question_word": {"question_word": 1}, "related": {"related": 0}, "grams": {"grams": 0},
+    "pairs": {"pairs": 0}, "feedback": {"feedback": 0}, "assistant": {"assistant": 1, "assistant_asked": 1},
+    "speaker": {"speaker": 0},
     "neighbours": {"previous": 0, "next": 0, "second_previous": 0, "second_next": 0},
     "long_turn_tokens": {"long_turn_tokens": 1000}, "session": {"session": 0}, "session_least": {"session_least": 0},
-    "time": {"time": 0}, "asked": {"asked": 0},
-    "question": {"question": 0}, "instruction": {"instruction": 0},
+    "time": {"time": 0}, "asked": {"asked": 0}, "question": {"question": 0}, "instruction": {"instruction": 0},
 }
 """The weights by which a part of the recipe does nothing."""
 
@@ -138,6 +138,11 @@ def gained(before: Rows, after: Rows) -> list[tuple[float, float, float]]:
     return [(fmean(column), *interval(list(column))) for column in columns]
 
 
+def average(rows: Rows) -> Rows:
+    """Return for each question its mean share over the budgets, as the only one of a row."""
+    return [[fmean(row)] for row in rows]
+
+
 def everywhere(tries: list[dict[str, float]]) -> tuple[dict[str, list[Rows]], list[Rows]]:
     """Measure every data set with each set of weights; return the rows by set, and those of the three pooled."""
     found: dict[str, list[Rows]] = {}
@@ -155,10 +160,11 @@ def table() -> None:
     """Print what every part is worth."""
     names = list(WITHOUT)
     found, pooled = everywhere([{}, *WITHOUT.values()])
-    print("| part | " + " | ".join(f"{budget:,}" for budget in POOLED) + " | " + " | ".join(found) + " |")
-    print("|---" * (len(POOLED) + len(found) + 1) + "|")
+    print("| part | " + " | ".join(f"{budget:,}" for budget in POOLED) + " | on average | " + " | ".join(found) + " |")
+    print("|---" * (len(POOLED) + len(found) + 2) + "|")
     for at, name in enumerate(names, 1):
-        worth = [f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]" for gain, low, high in gained(pooled[at], pooled[0])]
+        gains = [*gained(pooled[at], pooled[0]), *gained(average(pooled[at]), average(pooled[0]))]
+        worth = [f"{gain:+.4f} [{low:+.4f}, {high:+.4f}]" for gain, low, high in gains]
         single = [f"{gained(rows[at], rows[0])[1][0]:+.3f}" for rows in found.values()]
         print(f"| `{name}` | " + " | ".join([*worth, *single]) + " |", flush=True)
 
