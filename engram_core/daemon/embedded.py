@@ -195,7 +195,7 @@ class Embedded(_Inside):
 
     def _written(self, job: _Job, deadline: float) -> Outcome:
         """Wait for one's turn, unless another thread has written the job with its own."""
-        count, seconds = self._company.expected(job.method, len(self._jobs))
+        count, seconds = self._company.following(job.method, len(self._jobs))
         if count:
             time.sleep(seconds)
             self._company.waited(in_vain=job in self._jobs)
@@ -241,7 +241,7 @@ class Embedded(_Inside):
             raise
         for job, outcome in zip(group, outcomes, strict=True):
             job.outcome = outcome
-        self._company.note(len(group), len(self._jobs))
+        self._company.note(group[0].method, len(group), len(self._jobs))
 
     def _group(self, lines: list[bytes], timeout: float) -> Iterator[bytes]:
         """Answer lines in order, the writes among them in runs."""

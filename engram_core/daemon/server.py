@@ -55,7 +55,9 @@ class Server:
         self.engine, self.settings, self.loop = engine, settings, loop
         self.socket_path, self.database = socket_path, database
         self.stop, self.reload = stop, reload
-        self.writer, self.reader = Writer(engine), Reader(engine)
+        self._finished: deque[tuple[Connection, Request, Outcome]] = deque()
+        self._awake = False
+        self.writer, self.reader = Writer(engine, self._told), Reader(engine, self._told)
         self.reads, self.writes = READS, WRITES
         self.connections: set[Connection] = set()  # all that are open, each at its place
         self.places = {"served": 0, "reserved": 0}
@@ -65,8 +67,6 @@ class Server:
         self.buffer = memoryview(bytearray(PIECE))  # of all connections: each takes what it was lent for at once
         self.started = time.monotonic()
         self.counters = {"appends": 0, "packets": 0, "errors": 0, "requests": 0}
-        self._finished: deque[tuple[Connection, Request, Outcome]] = deque()
-        self._awake = False
         self._tidy_set = False
         self.check: SelfCheck | None = None
         self.give_back: Callable[[], object] = int  # freed memory, to the system
@@ -173,12 +173,12 @@ class Server:
         return time.monotonic() + (request.timeout_ms or self.settings.get("daemon.request_timeout_ms")) / 1000
 
     def _report(self, connection: Connection, request: Request) -> Callable[[Outcome], None]:
-        def done(outcome: Outcome) -> None:
-            self._finished.append((connection, request, outcome))
-            if not self._awake:  # set by a worker, cleared by the loop before it looks: a wake is never lost
-                self._awake = True
-                self.loop.call_soon_threadsafe(self._deliver)
-        return done
+        return lambda outcome: self._finished.append((connection, request, outcome))
+
+    def _told(self) -> None:
+        if not self._awake:  # set by a worker, cleared by the loop before it looks: a wake is never lost
+            self._awake = True
+            self.loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
         self._awake = False

@@ -110,12 +110,15 @@ class Company:
         self._peers = 0  # writes of the last commit, and those that came meanwhile
         self._patience = 0.0
 
-    def expected(self, method: str, waiting: int) -> tuple[int, float]:
-        """Return how many writes to wait for, with so many there, the first of them this one, and how long."""
-        if method == FIRST:
-            count, seconds = 2 if self._likely else 0, COMPANY_S
-        else:
-            count, seconds = self._peers if method == RETURNING else 0, self._patience
+    def returning(self, waiting: int) -> tuple[int, float]:
+        """Return for how many appends to wait before the next commit, with so many there, and how long."""
+        return self._wanted(self._peers, waiting, self._patience)
+
+    def following(self, method: str, waiting: int) -> tuple[int, float]:
+        """Return likewise for how many writes the first one waits, with so many there."""
+        return self._wanted(2 if method == FIRST and self._likely else 0, waiting, COMPANY_S)
+
+    def _wanted(self, count: int, waiting: int, seconds: float) -> tuple[int, float]:
         if waiting >= count or not seconds or not self._slow:
             return 0, 0.0
         if self._skip:
@@ -128,8 +131,8 @@ class Company:
         self._vain = min(2 * self._vain + 1, 31) if in_vain else 0
         self._skip = self._vain
 
-    def note(self, written: int, waiting: int, seconds: float = 0.0) -> None:
-        """Note how many writes a commit had, how many came during it, and how long one may wait for as many."""
+    def note(self, method: str, written: int, waiting: int, seconds: float = 0.0) -> None:
+        """Note the first write of a commit, how many it had, how many came during it, and how long it took."""
         self._likely = 2 if written + waiting > 1 else max(0, self._likely - 1)
-        self._peers = written + waiting
+        self._peers = written + waiting if method == RETURNING and written + waiting > 1 else 0
         self._patience = min(seconds, MOST_S)

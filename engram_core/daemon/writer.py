@@ -1,6 +1,7 @@
 """The two threads beside the event loop: one that writes in groups, one for the reads that take longer.
 
-Driven by the server, which hands over requests and gets each outcome through ``done``, called on the worker's thread.
+Driven by the server, which hands over requests and gets each outcome through ``done`` and a ``told`` after the last
+one that there is just now, called on the worker's thread.
 Plain threads and queues: a pool would cost its import on every start, and either kind of work allows one thread only.
 """
 
@@ -109,8 +110,9 @@ def write_all(engine: Engine, ops: list[tuple[str, dict[str, Any]]],
 class Writer:
     """Commit writes in groups: everything that queued up during one transaction shares the next."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, told: Callable[[], object] = int) -> None:
         self.engine = engine
+        self._told = told
         self._company = Company(engine.store)
         self.waiting = 0  # writes accepted and not yet answered; changed by the loop's thread only
         self.beat = time.monotonic()  # when the thread last took something up or had nothing to do
@@ -156,7 +158,7 @@ class Writer:
             if group:
                 start = time.monotonic()
                 self._commit(group)
-                self._company.note(len(group), len(self._inbox.items), time.monotonic() - start)
+                self._company.note(group[0].method, len(group), len(self._inbox.items), time.monotonic() - start)
                 self._dirty = True
             now = self.beat = time.monotonic()
             if self._stopping and not self._inbox.items:
@@ -172,13 +174,12 @@ class Writer:
         group: list[_Job] = []
         size = 0
         inbox = self._inbox
-        if not inbox.wait(1, QUIET_S if self._dirty else None):
+        self._await(*self._company.returning(len(inbox.items)))
+        if not inbox.items and not inbox.wait(1, QUIET_S if self._dirty else None):
             return group
         first = inbox.items[0]
         if isinstance(first, _Job):
-            count, seconds = self._company.expected(first.method, len(inbox.items))
-            if count:
-                self._company.waited(in_vain=not inbox.wait(count, seconds))
+            self._await(*self._company.following(first.method, len(inbox.items)))
         while inbox.items and len(group) < MAX_GROUP and size < MAX_GROUP_BYTES:
             job = inbox.items.popleft()
             if isinstance(job, _Job):
@@ -190,6 +191,10 @@ class Writer:
                 break
         return group
 
+    def _await(self, count: int, seconds: float) -> None:
+        if count:
+            self._company.waited(in_vain=not self._inbox.wait(count, seconds))
+
     def _commit(self, group: list[_Job]) -> None:
         outcomes: list[Outcome | None] = [self._refusal(job) for job in group]
         live = [job for job, refused in zip(group, outcomes, strict=True) if refused is None]
@@ -197,6 +202,7 @@ class Writer:
                                  [job.prepared for job in live]))
         for job, refused in zip(group, outcomes, strict=True):  # in order: a connection's replies keep it
             job.done(next(written) if refused is None else refused)
+        self._told()
 
     def _refusal(self, job: _Job) -> EngramError | None:
         if self._stopping and not self._drain:
@@ -218,8 +224,9 @@ class Writer:
 class Reader:
     """Run the reads that would hold up the event loop, one after the other."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, told: Callable[[], object] = int) -> None:
         self.engine = engine
+        self._told = told
         self.waiting = 0  # reads accepted and not yet answered; changed by the loop's thread only
         self._queue: SimpleQueue[_Job | Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -250,6 +257,7 @@ class Reader:
         while (job := self._queue.get()) is not None:
             if isinstance(job, _Job):
                 job.done(job.refusal() or answer(self.engine, job.method, job.params))
+                self._told()
             else:
                 _run_task(job)
 

@@ -22,36 +22,36 @@ def company(tmp_path: Path) -> Company:
 
 def test_who_writes_alone_never_waits(company: Company) -> None:
     for method in (FIRST, RETURNING) * 25:
-        assert company.expected(method, 1) == NOBODY
-        company.note(1, 0, 0.01)
+        assert company.returning(0) == company.following(method, 1) == NOBODY
+        company.note(method, 1, 0, 0.01)
 
 
 def test_a_task_waits_for_the_checkpoint_after_it_once_they_have_met(company: Company) -> None:
-    company.note(2, 0)
+    company.note(FIRST, 2, 0)
     for _ in range(50):
-        assert company.expected(FIRST, 1)[0] == 2
+        assert company.following(FIRST, 1)[0] == 2
         company.waited(in_vain=False)
-        company.note(1, 1)
-    assert company.expected(FIRST, 2) == NOBODY  # there is company already
-    assert company.expected("put_checkpoint", 1) == NOBODY
+        company.note(FIRST, 1, 1)
+    assert company.following(FIRST, 2) == NOBODY  # there is company already
+    assert company.following("put_checkpoint", 1) == company.returning(0) == NOBODY
 
 
 def test_appends_wait_for_those_that_were_there_before_and_no_longer_than_their_commit_took(company: Company) -> None:
-    company.note(3, 5, 0.0004)
-    assert company.expected(RETURNING, 5) == (8, 0.0004)
-    assert company.expected(RETURNING, 8) == NOBODY
-    company.note(8, 0, 3.0)
-    assert company.expected(RETURNING, 1) == (8, MOST_S)
-    company.note(1, 0, 0.0004)  # the others have gone
-    assert company.expected(RETURNING, 1) == NOBODY
+    company.note(RETURNING, 3, 5, 0.0004)
+    assert company.returning(5) == (8, 0.0004)
+    assert company.returning(8) == company.following(RETURNING, 5) == NOBODY
+    company.note(RETURNING, 8, 0, 3.0)
+    assert company.returning(0) == (8, MOST_S)
+    company.note(RETURNING, 1, 0, 0.0004)  # the others have gone
+    assert company.returning(0) == NOBODY
 
 
 @pytest.mark.parametrize("method", [FIRST, RETURNING])
 def test_who_waits_in_vain_waits_less_and_less_often(company: Company, method: str) -> None:
     waits = []
     for at in range(200):
-        company.note(1, 1, 0.0004)  # others come, but never in time
-        if company.expected(method, 1) != NOBODY:
+        company.note(method, 1, 1, 0.0004)  # others come, but never in time
+        if (company.following(method, 1) if method == FIRST else company.returning(1)) != NOBODY:
             waits.append(at)
             company.waited(in_vain=True)
     assert len(waits) < 12 and waits[-1] - waits[-2] > 30
@@ -61,8 +61,9 @@ def test_nobody_waits_where_a_commit_does_not(tmp_path: Path) -> None:
     for store in (Store(":memory:"), Store(str(tmp_path / "e.db"), durability="normal")):
         store.close()
         company = Company(store)
-        company.note(8, 0, 0.001)
-        assert company.expected(FIRST, 1) == company.expected(RETURNING, 1) == NOBODY
+        for method in (FIRST, RETURNING):
+            company.note(method, 8, 0, 0.001)
+            assert company.following(FIRST, 1) == company.returning(1) == NOBODY
 
 
 def test_an_inbox_wakes_its_thread_when_there_is_as_much_as_it_wants() -> None:
