@@ -39,10 +39,6 @@ cdef struct Lengths:  # in words, and in 4-grams
     uint32_t body
     uint32_t grams
 
-cdef struct Size:  # of most documents: words of one that is nothing but lead, and its 4-grams; 0: see its lengths
-    uint8_t words
-    uint8_t grams
-
 cdef struct Listing:  # the document's words in order, kept for feedback, pairs and removal
     uint32_t* words
     uint32_t lead
@@ -83,9 +79,10 @@ cdef class Documents:
     cdef int32_t* day
     cdef uint16_t* cost  # in tokens; 65535 stands for more as well
     cdef Lengths* lengths
-    cdef Size* sizes
+    cdef uint8_t* word_sizes  # words of a document that is nothing but lead; 0, as for few: see its lengths
+    cdef uint8_t* gram_sizes  # its 4-grams
     cdef Listing* listings
-    cdef Py_ssize_t[10] capacity
+    cdef Py_ssize_t[11] capacity
 
     cdef Session* sessions
     cdef Py_ssize_t session_count

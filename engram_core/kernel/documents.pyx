@@ -58,7 +58,8 @@ cdef class Documents:
         free(self.day)
         free(self.cost)
         free(self.lengths)
-        free(self.sizes)
+        free(self.word_sizes)
+        free(self.gram_sizes)
         free(self.listings)
         free(self.sessions)
         free(self.intervals)
@@ -112,7 +113,8 @@ cdef class Documents:
         reserve(<void**>&self.lengths, &self.capacity[6], n, sizeof(Lengths))
         reserve(<void**>&self.listings, &self.capacity[7], n, sizeof(Listing))
         reserve(<void**>&self.beside, &self.capacity[8], n, sizeof(uint8_t))
-        reserve(<void**>&self.sizes, &self.capacity[9], n, sizeof(Size))
+        reserve(<void**>&self.word_sizes, &self.capacity[9], n, sizeof(uint8_t))
+        reserve(<void**>&self.gram_sizes, &self.capacity[10], n, sizeof(uint8_t))
         return 0
 
     cdef int _words(self, str text, Py_ssize_t doc) except -1:
@@ -143,8 +145,8 @@ cdef class Documents:
         self.lead_total += lengths.lead
         self.body_total += lengths.body
         self.gram_total += lengths.grams
-        self.sizes[doc].words = lengths.lead if not lengths.body and lengths.lead < 256 else 0
-        self.sizes[doc].grams = lengths.grams if lengths.grams < 256 else 0
+        self.word_sizes[doc] = lengths.lead if not lengths.body and lengths.lead < 256 else 0
+        self.gram_sizes[doc] = lengths.grams if lengths.grams < 256 else 0
         if self.tokens.capacity > MOST_KEPT:
             self.tokens = Tokens()
         return 0
@@ -384,7 +386,7 @@ cdef class Documents:
             self.lexicon.nbytes() + self.listing_bytes
             + self.capacity[0] + self.capacity[1] * sizeof(Link) + self.capacity[2] * 4 + self.capacity[3] * 4
             + self.capacity[4] * 4 + self.capacity[5] * 2 + self.capacity[6] * sizeof(Lengths)
-            + self.capacity[7] * sizeof(Listing) + self.capacity[8] + self.capacity[9] * sizeof(Size)
+            + self.capacity[7] * sizeof(Listing) + self.capacity[8] + self.capacity[9] + self.capacity[10]
             + self.session_capacity * sizeof(Session)
             + self.interval_capacity * sizeof(Interval) + (self.buffer_capacity + self.instruction_capacity) * 4
         )

@@ -44,7 +44,7 @@ cdef Parts parts_of(Documents documents, Question question, const Recipe* recipe
             posting = found_in(documents, question.terms[i].stem, doc)
             if posting != NULL:
                 parts.words += question.terms[i].worth / (question.ideal or 1) * said(
-                    posting, &norms, documents.sizes, documents.lengths)
+                    posting, &norms, documents.word_sizes, documents.lengths)
     r = 0
     while r < question.related_count:
         i, weighed = r, 0
@@ -55,7 +55,7 @@ cdef Parts parts_of(Documents documents, Question question, const Recipe* recipe
             r += 1
         if weighed > 0:
             parts.related += question.related[i].worth * weighed / (
-                weighed + word_norm(&norms, <uint32_t>doc, documents.sizes, documents.lengths))
+                weighed + word_norm(&norms, <uint32_t>doc, documents.word_sizes, documents.lengths))
     for i in range(question.pair_count if scales.pairs else 0):
         one, other = question.terms[question.pairs[i].first].stem, question.terms[question.pairs[i].second].stem
         if question.pairs[i].worth and holds(documents, one, doc) and holds(documents, other, doc):
@@ -67,5 +67,5 @@ cdef Parts parts_of(Documents documents, Question question, const Recipe* recipe
         posting = found_in(documents, question.typical[i].stem, doc)
         if posting != NULL:
             parts.feedback += recipe.feedback * question.typical[i].worth * said(
-                posting, &norms, documents.sizes, documents.lengths)
+                posting, &norms, documents.word_sizes, documents.lengths)
     return parts

@@ -1,6 +1,6 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
-from engram_core.kernel.documents cimport Documents, Lengths, Listing, Size
+from engram_core.kernel.documents cimport Documents, Lengths, Listing
 from engram_core.kernel.lexicon cimport Gram, Places, Posting, Spellings, Stem
 from engram_core.kernel.question cimport Question, Relative
 from engram_core.kernel.recipe cimport Recipe
@@ -34,21 +34,21 @@ cdef inline float occurrences(const Posting* posting, const Norms* norms) noexce
         times += norms.body * <float>posting.body
     return times
 
-cdef inline float said(const Posting* posting, const Norms* norms, const Size* sizes, const Lengths* lengths) noexcept nogil:
+cdef inline float said(const Posting* posting, const Norms* norms, const uint8_t* sizes, const Lengths* lengths) noexcept nogil:
     """Return what a stem comes to in a document, of the 1 that it would if it were all the document said."""
     cdef float times = occurrences(posting, norms)
     if times <= 0:
         return 0
     return times / (times + word_norm(norms, posting.doc, sizes, lengths))
 
-cdef inline float word_norm(const Norms* norms, uint32_t doc, const Size* sizes, const Lengths* lengths) noexcept nogil:
-    cdef uint8_t size = sizes[doc].words
+cdef inline float word_norm(const Norms* norms, uint32_t doc, const uint8_t* sizes, const Lengths* lengths) noexcept nogil:
+    cdef uint8_t size = sizes[doc]
     if size:
         return norms.words[size]
     return norms.rest + norms.word_share * (<float>lengths[doc].lead + norms.body * <float>lengths[doc].body)
 
-cdef inline float gram_norm(const Norms* norms, uint32_t doc, const Size* sizes, const Lengths* lengths) noexcept nogil:
-    cdef uint8_t size = sizes[doc].grams
+cdef inline float gram_norm(const Norms* norms, uint32_t doc, const uint8_t* sizes, const Lengths* lengths) noexcept nogil:
+    cdef uint8_t size = sizes[doc]
     if size:
         return norms.grams[size]
     return norms.rest + norms.gram_share * <float>lengths[doc].grams
@@ -57,7 +57,7 @@ cdef void norms_of(Documents documents, const Recipe* recipe, Norms* norms) noex
 cdef uint32_t side_by_side(Documents documents, uint32_t doc, const Spellings* firsts, const Spellings* seconds) noexcept
 
 cdef class Matching:
-    cdef uint32_t* tally  # occurrences of a 4-gram, by document; all zero between the steps
+    cdef uint8_t* tally  # occurrences of a 4-gram, by document; they saturate, and are zero between the steps
     cdef float* weighed  # the same for related words
     cdef uint32_t* touched  # documents with a count
     cdef Hit* hits

@@ -67,8 +67,8 @@ cdef class Matching:
 
     cdef int _room(self, Documents documents) except -1:
         cdef Py_ssize_t before = self.tally_capacity
-        reserve(<void**>&self.tally, &self.tally_capacity, documents.n, sizeof(uint32_t))
-        memset(self.tally + before, 0, (self.tally_capacity - before) * sizeof(uint32_t))
+        reserve(<void**>&self.tally, &self.tally_capacity, documents.n, sizeof(uint8_t))
+        memset(self.tally + before, 0, self.tally_capacity - before)
         before = self.weighed_capacity
         reserve(<void**>&self.weighed, &self.weighed_capacity, documents.n, sizeof(float))
         memset(self.weighed + before, 0, (self.weighed_capacity - before) * sizeof(float))
@@ -149,7 +149,7 @@ cdef class Matching:
         Sums of removed documents are never looked at, so that it need not be asked here who is alive.
         """
         cdef const Norms* norms = &self.norms
-        cdef const Size* sizes = documents.sizes
+        cdef const uint8_t* sizes = documents.word_sizes
         cdef const Lengths* lengths = documents.lengths
         cdef const int32_t* session_of = documents.session
         cdef uint32_t* counts = self.session_counts
@@ -177,7 +177,7 @@ cdef class Matching:
     cdef void _say(self, Documents documents, Places found, float worth, Sheet* to) noexcept:
         """Score a stem that is none of the question's."""
         cdef const Norms* norms = &self.norms
-        cdef const Size* sizes = documents.sizes
+        cdef const uint8_t* sizes = documents.word_sizes
         cdef const Lengths* lengths = documents.lengths
         cdef float* base = to.base
         cdef uint32_t i
@@ -223,7 +223,7 @@ cdef class Matching:
                 times = self.weighed[doc]
                 self.weighed[doc] = 0
                 to.base[doc] += worth * times / (
-                    times + word_norm(&self.norms, doc, documents.sizes, documents.lengths))
+                    times + word_norm(&self.norms, doc, documents.word_sizes, documents.lengths))
 
     cdef void _weigh(self, Documents documents, const Relative* relative) noexcept:
         """Gather the postings of a related stem in weighed and touched."""
@@ -246,12 +246,12 @@ cdef class Matching:
         """
         cdef Lexicon lexicon = documents.lexicon
         cdef double total = 0, absent = question.missing_count, worth
-        cdef const Size* sizes = documents.sizes
+        cdef const uint8_t* sizes = documents.gram_sizes
         cdef const uint8_t* flags = documents.flags
         cdef const Norms* norms = &self.norms
         cdef float share, times
         cdef float* grams = to.grams
-        cdef uint32_t* tally = self.tally
+        cdef uint8_t* tally = self.tally
         cdef uint32_t* met = self.touched
         cdef Gram* gram
         cdef Word* word
@@ -276,7 +276,7 @@ cdef class Matching:
                         doc = found[i].doc
                         met[touched] = doc
                         touched += tally[doc] == 0
-                        tally[doc] += count
+                        tally[doc] = <uint8_t>min(<int>tally[doc] + count, 255)
             if not touched:
                 absent += alike
                 continue
@@ -341,7 +341,6 @@ cdef class Matching:
         cdef const Stem* rarer = &lexicon.stems[first]
         cdef Places found
         cdef const Listing* listings = documents.listings
-        cdef const uint8_t* flags = documents.flags
         cdef Spellings one, other
         cdef uint32_t* met = self.touched
         cdef uint32_t i, doc, times, count = 0
@@ -350,14 +349,14 @@ cdef class Matching:
         found = places(lexicon.words, rarer)
         for i in range(found.n):
             doc = found.at[i].doc
-            if firsts[doc] & first_bit and seconds[doc] & second_bit and found.at[i].lead and flags[doc] & ALIVE:
-                met[count] = doc
-                count += 1
-                fetch(&listings[doc])
+            met[count] = doc  # taken back where not both are there, which no branch could foretell
+            count += (firsts[doc] & first_bit != 0) & (seconds[doc] & second_bit != 0)
         reserve(<void**>&self.hits, &self.hit_capacity, self.hit_count + count, sizeof(Hit))
         spell(lexicon, first, &one)
         spell(lexicon, second, &other)
         for i in range(count):
+            if i + 2 * AHEAD < count:
+                fetch(&listings[met[i + 2 * AHEAD]])
             if i + AHEAD < count:
                 fetch(listings[met[i + AHEAD]].words)
             times = side_by_side(documents, met[i], &one, &other)
@@ -428,7 +427,7 @@ cdef class Matching:
 
     cdef int64_t nbytes(self) noexcept:
         return (
-            self.touched_capacity * 4 + (self.tally_capacity + self.weighed_capacity) * 4
+            (self.touched_capacity + self.weighed_capacity) * 4 + self.tally_capacity
             + self.hit_capacity * sizeof(Hit) + self.session_capacity * 4
             + self.touched_sessions_capacity * 4 + self.session_scores_capacity * 8
             + self.stem_capacity * 4 + self.value_capacity * 8

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 KERNEL = "engram_core/kernel"
-COMPILE = ["-O3", "-fno-math-errno", "-Wno-unused-function"]
+COMPILE = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-unused-function"]
 INSTALL_HINT = "install gcc or clang (Debian: apt-get install gcc python3-dev)"
 
 # Pattern in the source tree, and the place under sys.prefix: a folder with a final slash, or a new name.
