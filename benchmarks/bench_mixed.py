@@ -17,6 +17,7 @@ of FTS5's; no such memory in any packet.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 import sys
@@ -24,13 +25,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from recall_lab import SCOPE, engine_with, interval
+from recall_lab import MODEL, SCOPE, embed, engine_with, interval, use
 
 GOAL, ABOVE = 0.80, 0.15
 FOLDER = Path(__file__).with_name("labelled")
 NOW = "2026-04-20T12:00:00Z"
 FOREIGN = {**SCOPE, "user_id": "someone-else"}
 ALSO = ("porter unicode61", "unicode61")
+MEANING = (0.2, 0.5, 0.8, 1.2)
 
 Row = tuple[str, bool, list[float]]
 """The kind of a question's answer, whether they share no word, and whether each way to search found it."""
@@ -129,7 +131,27 @@ def measure() -> dict[str, Any]:
                     "scope": SCOPE, "purpose": purpose, "query": text, "now": NOW, "persist": False,
                     "budget": {"max_tokens": 4000}}}), "utf-8")
                 shown |= set(re.findall(r'"(?:id|fact_id|evidence_id|episode_id|procedure_id)":"([^"]+)"', packet))
-    return {"found": found, "wrong": sorted(shown & hidden), "shown": len(shown), "misses": misses}
+        meaning = {weight: by_meaning(engine, weight) for weight in MEANING if os.environ.get(MODEL)}
+    return {"found": found, "wrong": sorted(shown & hidden), "shown": len(shown), "misses": misses, "meaning": meaning}
+
+
+def by_meaning(engine: Any, weight: float) -> list[float]:
+    """Return whether each question's answer is found when the embedding model's likeness has a weight."""
+    embed(engine)
+    use(engine, {"meaning": weight})
+    found = []
+    for ids, _, text in questions():
+        hits = json.loads(engine.read("search", {"scope": SCOPE, "query": text, "now": NOW, "limit": 5}))["hits"]
+        found.append(float(any(hit["id"] in ids for hit in hits)))
+    use(engine, {})
+    return found
+
+
+def gained_by(found: list[Row], hits: list[float]) -> dict[str, Any]:
+    """Return the recall with a model, and how much that is above the recall without."""
+    more = [with_model - one[2][0] for with_model, one in zip(hits, found, strict=True)]
+    return {"recall_at_5": round(fmean(hits), 3),
+            "gained": [round(fmean(more), 3), *(round(end, 3) for end in interval(more))]}
 
 
 def report() -> dict[str, Any]:
@@ -150,6 +172,8 @@ def report() -> dict[str, Any]:
         "no_common_word": mean([one for one in found if one[1]]),
         "kinds": {kind: mean([one for one in found if one[0] == kind])
                   for kind in ("event", "fact", "episode", "procedure", "insight")},
+        **({"meaning": {str(weight): gained_by(found, hits) for weight, hits in figures["meaning"].items()}}
+           if figures["meaning"] else {}),
         "memories_in_packets": figures["shown"], "wrong_in_packets": figures["wrong"],
         "met": whole["recall_at_5"] >= GOAL and fmean(above) >= ABOVE and not figures["wrong"],
         **({"misses": figures["misses"]} if "--misses" in sys.argv[1:] else {}),

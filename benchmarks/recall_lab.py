@@ -5,8 +5,8 @@ the recipe to try. Every data set goes into an engine with a database of its own
 is asked with the budgets of ``SETS``. With weights it prints how the shares differ from those of the defaults, with
 95 % intervals of the pooled differences, by resampling questions in pairs. ``--parts`` prints what every part of the
 recipe is worth, as the table in docs/recall.md: how much more is found with it than without, all else as it is, at each
-budget and on average over the budgets.
-``bench_recall.py`` prints the figures that count, through a daemon.
+budget and on average over the budgets. With ``ENGRAM_EMBED_MODEL`` naming a model of your own, ``meaning=0.5`` tells
+what that model adds. ``bench_recall.py`` prints the figures that count, through a daemon.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import random
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
@@ -29,6 +30,7 @@ MOST_OF_A_TURN = 200
 NOT_ASKED = ("adversarial",)
 SCOPE = {"tenant_id": "bench", "user_id": "someone", "agent_id": "bench", "session_id": "asking", "run_id": "bench"}
 RESAMPLED = 1000
+MODEL = "ENGRAM_EMBED_MODEL"
 POOLED = (500, 1000, 2000)
 WITHOUT: dict[str, dict[str, float]] = {
     "body": {"body": 1}, "question_word": {"question_word": 1}, "related": {"related": 0}, "grams": {"grams": 0},
@@ -78,12 +80,13 @@ def share(ids: list[str], costs: dict[str, int], evidence: set[str], budget: int
 
 @contextmanager
 def engine_with(events: list[dict[str, Any]]) -> Iterator[Any]:
-    """Give an engine whose new database holds the events."""
+    """Give an engine whose new database holds the events, with the embedding model that the environment names."""
     from engram_core.daemon.handlers import Engine
     from engram_core.settings import load
 
     with tempfile.TemporaryDirectory(prefix="eg") as home:
-        engine = Engine(load(env={"HOME": home, "PATH": os.environ["PATH"]}), f"{home}/engram.db")
+        model = {MODEL: os.environ[MODEL], "ENGRAM_EMBED_TIMEOUT_MS": "60000"} if os.environ.get(MODEL) else {}
+        engine = Engine(load(env={"HOME": home, "PATH": os.environ["PATH"], **model}), f"{home}/engram.db")
         try:
             engine.warm()
             for start in range(0, len(events), 500):
@@ -91,9 +94,23 @@ def engine_with(events: list[dict[str, Any]]) -> Iterator[Any]:
                                             for one in events[start:start + 500]]):
                     if isinstance(result, Exception):
                         raise result
+            embed(engine)
             yield engine
         finally:
             engine.close()
+
+
+def embed(engine: Any) -> None:
+    """Have everything embedded that is stored, if there is a model, and wait for it."""
+    if engine.embedding is None:
+        return
+    while not engine.embedding.model_id:
+        if engine.embedding.problem:
+            sys.exit(engine.embedding.problem)
+        time.sleep(0.05)
+    engine.read("search", {"scope": SCOPE, "query": "anything"})  # opens the index, of which the texts are taken
+    while engine.after_commit():
+        pass
 
 
 def measure(memories: list[dict[str, Any]], budgets: tuple[int, ...], tries: list[dict[str, float]]) -> list[Rows]:
