@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from engram_core.errors import EngramError
@@ -36,7 +37,12 @@ Owner = tuple[str, str, str]
 
 def bound(scope: Scope | Owner, **values: Any) -> dict[str, Any]:
     """Return statement parameters: the scope's ids and the given values; every statement's come from here."""
-    return dict(zip(SCOPE_FIELDS, scope, strict=False), **values)
+    return {**_ids(scope), **values}
+
+
+@lru_cache(maxsize=256)
+def _ids(scope: Scope | Owner) -> dict[str, str]:
+    return dict(zip(SCOPE_FIELDS, scope, strict=False))
 
 
 EVENT_ROW = ("seq", "body", "ts")
@@ -165,8 +171,8 @@ class Transaction:
     def changed(self, owner: Owner, revision: int, kind: str, seq: int, id_: str, op: str, *,
                 session: str = "", run: str = "") -> None:
         """Note the change in the audit trail; op is add, update or forget."""
-        self._changes.append(bound(owner, revision=revision, kind=kind, seq=seq, id=id_, op=op, session_id=session,
-                                   run_id=run, at=self.now_ms))
+        self._changes.append({**_ids(owner), "revision": revision, "kind": kind, "seq": seq, "id": id_, "op": op,
+                              "session_id": session, "run_id": run, "at": self.now_ms})
 
     def select(self, table: Table, scope: Scope | Owner, columns: tuple[str, ...], *, level: str = "owner",
                where: str = "", order: str = "", limit: int | None = None, **values: Any) -> list[tuple[Any, ...]]:
@@ -242,9 +248,9 @@ class Transaction:
         """Insert a memory with what the store keeps about it and return its seq."""
         owner: Owner = (scope[0], scope[1], scope[2])
         seq = self.next_revision(owner)
-        self._connection.insert(sql.insert(MEMORIES[kind], self._dialect), [bound(
-            scope, **columns, seq=seq, body=body, tokens=tokens, pinned=int(pinned), created_at=self.now_ms,
-            updated_at=self.now_ms, recalled_at=None, recall_count=0)])
+        self._connection.insert(sql.insert(MEMORIES[kind], self._dialect), [{
+            **_ids(scope), **columns, "seq": seq, "body": body, "tokens": tokens, "pinned": int(pinned),
+            "created_at": self.now_ms, "updated_at": self.now_ms, "recalled_at": None, "recall_count": 0}])
         session, run = (scope[3], scope[4]) if isinstance(scope, Scope) else ("", "")
         self.changed(owner, seq, kind, seq, id_, "add", session=session, run=run)
         return seq

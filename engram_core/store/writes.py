@@ -35,7 +35,8 @@ def quote_line(event: Event) -> str:
     if turn is None or not turn.text:
         return ""
     name = f',"name":{dump_json(turn.name, "event.payload")}' if turn.name else ""
-    return (f'{{"evidence_id":{dump_json(event.event_id)},"quote":{dump_json(turn.text, "event.payload")},'
+    quote = event.json if turn.text is event.payload else dump_json(turn.text, "event.payload")
+    return (f'{{"evidence_id":{dump_json(event.event_id)},"quote":{quote},'
             f'"role":"{turn.role}","ts":"{format_time(event.ts_ms)}"{name}}}')
 
 
