@@ -21,11 +21,11 @@ from engram_core.sections import PURPOSES, SECTIONS
 from engram_core.values import dump_json
 
 RECIPE_WEIGHTS: dict[str, float] = {
-    "k1": 1.2, "b": 0.4, "body": 0.1, "question_word": 0.3, "grams": 0.5, "pairs": 0.45,
-    "feedback": 0.9, "feedback_documents": 3, "feedback_terms": 20, "related": 2,
+    "k1": 1.2, "b": 0.4, "body": 0.1, "question_word": 0.3, "grams": 0.5, "pairs": 0.55,
+    "feedback": 0.77, "feedback_documents": 3, "feedback_terms": 20, "related": 2,
     "related_documents": 4, "related_beside": 0.4, "meaning": 0, "assistant": 0.3,
-    "assistant_asked": 0.6, "speaker": 0.45, "instruction": 0.15, "question": 0.3, "previous": 0.35, "next": 0.2,
-    "second_previous": 0.2, "second_next": 0.3, "long_turn_tokens": 120, "session": 0.45, "session_least": 0.15,
+    "assistant_asked": 0.6, "speaker": 0.5, "instruction": 0.18, "question": 0.55, "previous": 0.32, "next": 0.18,
+    "second_previous": 0.18, "second_next": 0.27, "long_turn_tokens": 120, "session": 0.45, "session_least": 0.15,
     "session_b": 0.6, "time": 0.5, "time_days": 30, "asked": 0.25,
 }
 """The weights of the text ranking with the kernel's defaults, for whoever must not load the kernel to name them."""

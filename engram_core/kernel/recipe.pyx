@@ -13,8 +13,8 @@ RECIPE = {
     "question_word": 0.3,  # a question's word that only shapes it ("kind", "often")
     # What is added to the words.
     "grams": 0.5,  # character 4-grams, which forgive spelling
-    "pairs": 0.45,  # neighbouring words found as neighbours
-    "feedback": 0.9,  # words typical of the best texts
+    "pairs": 0.55,  # neighbouring words found as neighbours
+    "feedback": 0.77,  # words typical of the best texts
     "feedback_documents": 3,
     "feedback_terms": 20,
     "related": 2,  # words related to those that hardly any memory holds ("kids" finds "children")
@@ -24,14 +24,14 @@ RECIPE = {
     # Who speaks.
     "assistant": 0.3,  # factor on an assistant's turn in chats of user and assistant
     "assistant_asked": 0.6,  # the same when the question asks what "you" said
-    "speaker": 0.45,  # the one speaker the question names
-    "instruction": 0.15,  # a standing wish ("always", "I prefer"), as far as it is about what the question is about
-    "question": 0.3,  # taken from a turn that only asks
+    "speaker": 0.5,  # the one speaker the question names
+    "instruction": 0.18,  # a standing wish ("always", "I prefer"), as far as it is about what the question is about
+    "question": 0.55,  # taken from a turn that only asks
     # What stands around it: shares of the neighbours' scores, across a change of speaker.
-    "previous": 0.35,
-    "next": 0.2,
-    "second_previous": 0.2,
-    "second_next": 0.3,
+    "previous": 0.32,
+    "next": 0.18,
+    "second_previous": 0.18,
+    "second_next": 0.27,
     "long_turn_tokens": 120,  # a turn that costs more receives nothing
     "session": 0.45,  # the session's own BM25 against the best session's
     "session_least": 0.15,  # against this much of the question's words, where no session has as many
