@@ -6,7 +6,6 @@ of the tile and decide nothing, so that the compiler makes several documents of 
 tile's documents stand in the same pattern, so that step reads none; the others, the odd ones, are done over one by one.
 """
 
-
 from libc.stdint cimport uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -36,7 +35,8 @@ cdef struct Tile:  # by document
     int odd_count
 
 
-cdef void add_up(Documents documents, Sheet* sheet, const Weights* weights, const float* sessions, float* data) noexcept:
+cdef void add_up(Documents documents, Sheet* sheet, Question question, const Weights* weights, const float* sessions,
+                 float* data) noexcept:
     """Bring the sheet's sums to what they are within their document, and write every document's score."""
     cdef Tile tile
     cdef Shares[FAR] shares
@@ -60,7 +60,7 @@ cdef void add_up(Documents documents, Sheet* sheet, const Weights* weights, cons
     for first in range(documents.instruction_count):
         doc = documents.instructions[first]
         if documents.flags[doc] & ALIVE:
-            data[doc] += weights.instruction * share_around(documents, sheet, weights, doc)
+            data[doc] += weights.instruction * share_around(documents, sheet, question, doc)
 
 
 cdef void weigh(Documents documents, float* base, const Weights* weights) noexcept:
@@ -189,10 +189,14 @@ cdef uint8_t terms_around(Documents documents, const Sheet* sheet, Py_ssize_t do
     return terms[doc] | terms[around.before] | terms[around.after]
 
 
-cdef float share_around(Documents documents, const Sheet* sheet, const Weights* weights, Py_ssize_t doc) noexcept:
+cdef float share_around(Documents documents, const Sheet* sheet, Question question, Py_ssize_t doc) noexcept:
     """Return the share of the question's worth that the document and its neighbours hold."""
-    cdef float found = 0
-    cdef int plane
-    for plane in range(weights.planes):
-        found += weights.worths[plane][terms_around(documents, sheet, doc, plane)]
-    return found
+    cdef double found = 0
+    cdef uint8_t held = 0
+    cdef int t
+    for t in range(question.term_count):
+        if t & 7 == 0:
+            held = terms_around(documents, sheet, doc, t >> 3)
+        if held >> (t & 7) & 1:
+            found += question.terms[t].worth
+    return <float>(found / question.ideal) if question.ideal > 0 else 0

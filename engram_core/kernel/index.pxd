@@ -26,8 +26,6 @@ cdef class Scores:
     cdef float* likeness  # by document, to the question's vector; NULL where none is asked for
     cdef Scales scales
     cdef Recipe recipe
-    cdef double asked  # factor on an assistant's turn
-    cdef bint chat
     cdef Span* spans
     cdef int span_count
     cdef TextIndex index
@@ -39,10 +37,8 @@ cdef class Scores:
     cdef int _room(self) except -1
     cdef int _combine(self) except -1
     cdef void _weights(self) noexcept
-    cdef void _weigh_terms(self) noexcept
     cdef void _times(self) noexcept
     cdef void _mentions(self) noexcept
-    cdef bint _wanted(self, Py_ssize_t doc, int cue) noexcept
     cdef bint _mentioned(self, Py_ssize_t doc) noexcept
     cdef double _time(self, Py_ssize_t doc) noexcept
     cdef bint _known(self, Py_ssize_t doc) noexcept

@@ -170,8 +170,8 @@ cdef class Scores:
         if not self._known(doc):
             return parts
         flags = self.documents.flags[doc]
-        if self.chat and flags & ASSISTANT:
-            factor = self.asked
+        if flags & self.weights.halved:
+            factor = self.weights.asked
         own = parts_of(self.documents, self.question, recipe, &self.scales, doc)
         base = self.sheet.base[doc]
         context = base + near(self.documents, &self.sheet, &self.weights, doc)
@@ -186,10 +186,11 @@ cdef class Scores:
         parts["session"] = session_part(context, self.sessions[self.documents.session[doc]], &self.weights)
         parts["time"] = recipe.time * self._time(doc)
         parts["asked"] = recipe.asked * (
-            self._mentioned(doc) + self._wanted(doc, HAS_TIME) + self._wanted(doc, HAS_NUMBER))
+            self._mentioned(doc) + (flags & self.weights.wanted & HAS_TIME != 0)
+            + (flags & self.weights.wanted & HAS_NUMBER != 0))
         parts["question"] = -recipe.question if flags & QUESTION else 0.0
         if flags & INSTRUCTION:
-            parts["instruction"] = recipe.instruction * share_around(self.documents, &self.sheet, &self.weights, doc)
+            parts["instruction"] = recipe.instruction * share_around(self.documents, &self.sheet, self.question, doc)
         parts["meaning"] = recipe.meaning * self.likeness[doc] if self.likeness != NULL else 0.0
         return {name: value for name, value in parts.items() if abs(value) > 1e-7}
 
@@ -220,13 +221,6 @@ cdef class Scores:
 
     cdef bint _known(self, Py_ssize_t doc) noexcept:
         return 0 <= doc < self.n and self.documents.flags[doc] & ALIVE
-
-    cdef bint _wanted(self, Py_ssize_t doc, int cue) noexcept:
-        if not self.documents.flags[doc] & cue:
-            return False
-        if cue == HAS_TIME:
-            return self.question.asks_when and not self.span_count
-        return self.question.asks_number
 
     cdef bint _mentioned(self, Py_ssize_t doc) noexcept:
         cdef Documents documents = self.documents
@@ -268,14 +262,12 @@ cdef class Scores:
         cdef Documents documents = self.documents
         cdef Py_ssize_t doc
         cdef int t
-        self.asked = self.recipe.assistant_asked if self.question.asks_assistant else self.recipe.assistant
-        self.chat = documents.named_turns == 0
         self.empty = (self.question.gram_count == 0 or self.scales.grams == 0) and self.likeness == NULL
         for t in range(self.question.term_count):
             if self.question.terms[t].stem != NONE:
                 self.empty = False
         self._weights()
-        add_up(documents, &self.sheet, &self.weights, self.sessions, self.data)
+        add_up(documents, &self.sheet, self.question, &self.weights, self.sessions, self.data)
         if self.span_count:
             self._times()
             self._mentions()
@@ -290,7 +282,10 @@ cdef class Scores:
         cdef const Recipe* recipe = &self.recipe
         cdef Weights* weights = &self.weights
         cdef int flags
-        weights.asked, weights.halved = <float>self.asked, ASSISTANT if self.chat else 0
+        weights.asked = recipe.assistant_asked if self.question.asks_assistant else recipe.assistant
+        weights.halved = ASSISTANT if self.documents.named_turns == 0 else 0
+        weights.wanted = ((HAS_TIME if self.question.asks_when and not self.span_count else 0)
+                          | (HAS_NUMBER if self.question.asks_number else 0))
         weights.named, weights.speaker = self.question.speaker, recipe.speaker
         weights.previous, weights.second_previous = recipe.previous, recipe.second_previous
         weights.next, weights.second_next = recipe.next, recipe.second_next
@@ -298,27 +293,9 @@ cdef class Scores:
         weights.session, weights.instruction = recipe.session, recipe.instruction
         for flags in range(256):
             weights.cues[flags] = (
-                (recipe.asked if flags & HAS_TIME and self.question.asks_when and not self.span_count else 0)
-                + (recipe.asked if flags & HAS_NUMBER and self.question.asks_number else 0)
+                (recipe.asked if flags & weights.wanted & HAS_TIME else 0)
+                + (recipe.asked if flags & weights.wanted & HAS_NUMBER else 0)
                 - (recipe.question if flags & QUESTION else 0)) if flags & ALIVE else 0
-        self._weigh_terms()
-
-    cdef void _weigh_terms(self) noexcept:
-        """Sum up the share of the worth of every set of terms that a byte can name."""
-        cdef int plane, bit, rest, terms = self.question.term_count
-        cdef float* worths
-        cdef float worth
-        self.weights.planes = max(1, (terms + 7) // 8)
-        self.weights.worths[0][0] = 0
-        for plane in range((terms + 7) // 8):
-            worths = self.weights.worths[plane]
-            worths[0] = 0
-            for bit in range(min(8, terms - 8 * plane)):
-                worth = 0
-                if self.question.ideal > 0:
-                    worth = <float>(self.question.terms[8 * plane + bit].worth / self.question.ideal)
-                for rest in range(1 << bit):
-                    worths[rest | 1 << bit] = worths[rest] + worth
 
     cdef double _time(self, Py_ssize_t doc) noexcept:
         """Return how near the document's day lies to the asked ones: 1 inside, falling to 0."""
