@@ -23,6 +23,7 @@ from tests.faults.world import line
 
 BATCH = 250
 KEEP = 20_000
+WARM_S = 1.5  # in which the daemon, let alone, loads all that reads need: a file it just opens would count as grown
 
 
 def run(appends: int, seconds: float = float("inf")) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def run(appends: int, seconds: float = float("inf")) -> dict[str, Any]:
     try:
         home.start()
         pid = home.record()["pid"]
+        time.sleep(WARM_S)
         began = time.monotonic()
         memory: list[tuple[float, float]] = []  # by millions of appends
         seen: dict[str, list[int]] = {"descriptors": [], "threads": [], "wal_kib": []}
