@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engram_core._version import __version__
 from engram_core.daemon import reading, writing
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from engram_core.recall.embedding import Embedding
     from engram_core.recall.itemindex import ItemIndexes
     from engram_core.settings import Settings
+    from engram_core.store.store import Posted
     from engram_core.store.transaction import Owner
     from engram_core.tokens import Tokenizer
 
@@ -88,6 +89,22 @@ def _late_writer(method: str) -> Callable[[Engine, dict[str, Any]], Callable[[An
     from engram_core.daemon import checkpointing, itemizing
 
     return checkpointing.WRITING.get(method) or itemizing.WRITING[method]
+
+
+class Flight(NamedTuple):
+    """Writes that were posted, and the replies to them if all goes well."""
+
+    ops: list[tuple[str, dict[str, Any]]]
+    posted: Posted
+    replies: list[bytes | EngramError]
+
+
+def _reply(method: str, params: dict[str, Any], outcome: Any | EngramError) -> bytes | EngramError:
+    """Return the JSON of what a write returned, or its error."""
+    if isinstance(outcome, EngramError):
+        return outcome
+    rendered = params.get("render") and method == "append_event"
+    return dump_json(outcome["event_id"] + "\n" if rendered else outcome, "result").encode()
 
 
 class Engine:
@@ -310,14 +327,27 @@ class Engine:
         self._unseen += len(outcomes)
         for at, outcome in zip(places, outcomes, strict=True):
             method, params = ops[at]
-            if isinstance(outcome, EngramError):
-                results[at] = outcome
-                continue
-            if method == "forget" and not outcome["dry_run"]:
+            if method == "forget" and not isinstance(outcome, EngramError) and not outcome["dry_run"]:
                 self._forgot(self.scope(params))
-            rendered = params.get("render") and method == "append_event"
-            results[at] = dump_json(outcome["event_id"] + "\n" if rendered else outcome, "result").encode()
+            results[at] = _reply(method, params, outcome)
         return results
+
+    def post(self, ops: list[tuple[str, dict[str, Any]]],
+             prepared: Sequence[Callable[[Any], Any] | EngramError | None]) -> Flight | None:
+        """Send what ``write`` would commit and do not wait for it, or return None when that is not possible."""
+        runs = [one for one in prepared if one is not None and not isinstance(one, EngramError)]
+        posted = self.store.post(runs, self.now_ms(), writing.appended(runs)) if len(runs) == len(ops) else None
+        if posted is None:
+            return None
+        return Flight(ops, posted, [_reply(*op, one) for op, one in zip(ops, posted.results, strict=True)])
+
+    def settle(self, flight: Flight) -> list[bytes | EngramError]:
+        """Return the results of the writes that were posted first, once they are committed."""
+        outcomes = self.store.settle(flight.posted)
+        self._unseen += len(outcomes)
+        if outcomes is flight.posted.results:
+            return flight.replies
+        return [_reply(*op, outcome) for op, outcome in zip(flight.ops, outcomes, strict=True)]
 
     def shorten(self) -> None:
         """Have the log emptied at the next occasion."""

@@ -311,10 +311,12 @@ class Daemon:
 
     def run(self) -> None:
         """Serve until ``stop``, then finish or refuse what is under way and close the engine."""
+        from engram_core.daemon.turns import SWITCH_S
+
         gc.collect()
         gc.freeze()
         gc.disable()  # the server collects in quiet moments
-        sys.setswitchinterval(0.0005)  # the loop must not wait 5 ms for a thread that computes
+        sys.setswitchinterval(SWITCH_S)  # the loop must not wait 5 ms for a thread that computes
         self.loop.call_later(WARM_S, self._warm, time.monotonic() + WARM_LATEST_S)
         self._feed_watchdog()
         self.check.start()
@@ -391,6 +393,7 @@ class Daemon:
         self.door.close()
         for connection in list(self.server.connections):
             connection.hang_up()
+        self.server.flights.end()
         done = self.server.writer.stop(True, timeout=0.4)
         done = self.server.reader.stop(timeout=0.1) and done
         if done:

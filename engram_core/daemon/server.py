@@ -15,6 +15,7 @@ import time
 from collections import deque
 
 from engram_core._version import PROTOCOL, __version__
+from engram_core.daemon.flights import Flights
 from engram_core.daemon.operations import LOOP_METHODS, loop_answer
 from engram_core.daemon.writer import Reader, Writer, answer
 from engram_core.errors import Busy, DeadlineExceeded, EngramError, MethodNotFound, ProtocolError
@@ -25,12 +26,12 @@ from engram_core.protocol.requests import Request, read_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from engram_core.daemon.handlers import Engine
     from engram_core.daemon.selfcheck import SelfCheck
-    from engram_core.daemon.writer import Outcome
+    from engram_core.daemon.writer import Outcome, Prepared
     from engram_core.settings import Settings
 
 __all__ = ["Connection", "Server", "stopping"]
@@ -58,6 +59,7 @@ class Server:
         self._finished: deque[tuple[Connection, Request, Outcome]] = deque()
         self._awake = False
         self.writer, self.reader = Writer(engine, self._told), Reader(engine, self._told)
+        self.flights = Flights(self)
         self.reads, self.writes = READS, WRITES
         self.connections: set[Connection] = set()  # all that are open, each at its place
         self.places = {"served": 0, "reserved": 0}
@@ -122,6 +124,12 @@ class Server:
             prepared = self.engine.prepare(request.method, request.params, request.size)
         self.queued += request.size
         self.writer.waiting += 1
+        if refused is not None or not self.flights.take(connection, request, prepared):
+            self.submit(connection, request, refused, prepared)
+
+    def submit(self, connection: Connection, request: Request, refused: EngramError | None,
+               prepared: Prepared) -> None:
+        """Queue a write for the writer."""
         self.writer.submit(request.method, request.params, self._report(connection, request),
                            size=request.size, deadline=self._deadline(request), refused=refused,
                            prepared=prepared)
@@ -174,6 +182,16 @@ class Server:
 
     def _report(self, connection: Connection, request: Request) -> Callable[[Outcome], None]:
         return lambda outcome: self._finished.append((connection, request, outcome))
+
+    def deliver(self, answers: Iterable[tuple[Connection, Request, Outcome]]) -> None:
+        """Send replies to writes, behind those that the threads have finished."""
+        self._finished.extend(answers)
+        self._deliver()
+
+    def finish(self, answers: Iterable[tuple[Connection, Request, Outcome]]) -> None:
+        """Have the loop deliver replies, from the writer's thread."""
+        self._finished.extend(answers)
+        self._told()
 
     def _told(self) -> None:
         if not self._awake:  # set by a worker, cleared by the loop before it looks: a wake is never lost

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from engram_core.store.store import Store
 
-__all__ = ["Company", "Inbox", "yielding"]
+__all__ = ["Company", "Inbox", "Turn", "yielding"]
 
 T = TypeVar("T")
 
@@ -71,12 +71,20 @@ class Inbox(Generic[T]):
     def put(self, item: T) -> None:
         """Put something, from any thread."""
         self.items.append(item)
+        self._ring()
+
+    def _ring(self) -> None:
         if len(self.items) >= self._wanted:
             self._wanted = _NOTHING  # before the bell: whoever is awake says anew what it wants
             try:
                 self._bell.release()
             except RuntimeError:
                 pass  # somebody has rung already
+
+    def put_first(self, item: T) -> None:
+        """Put something before all that is there."""
+        self.items.appendleft(item)
+        self._ring()
 
     def wait(self, count: int, seconds: float | None) -> bool:
         """Sleep until there are so many things, or so long; tell whether there are."""
@@ -91,6 +99,32 @@ class Inbox(Generic[T]):
             self._bell.acquire(timeout=left)
         self._wanted = _NOTHING
         return len(self.items) >= count
+
+
+class Turn:
+    """Whose turn it is of two that use one thing: one of them waits for it, the other only takes it when it is free."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.wanted = False
+        """Whether somebody waits."""
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self.wanted = True
+            self._lock.acquire()
+            self.wanted = False
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def take(self) -> bool:
+        """Take the turn if nobody has it or waits for it."""
+        return not self.wanted and self._lock.acquire(blocking=False)
+
+    def give(self) -> None:
+        """Give back what was taken."""
+        self._lock.release()
 
 
 class Company:

@@ -12,7 +12,7 @@ import threading
 import time
 from queue import SimpleQueue
 
-from engram_core.daemon.turns import Company, Inbox
+from engram_core.daemon.turns import Company, Inbox, Turn
 from engram_core.errors import Busy, DeadlineExceeded, EngramError, InputOutputError
 from engram_core.protocol.lines import internal
 
@@ -118,8 +118,9 @@ class Writer:
         self.beat = time.monotonic()  # when the thread last took something up or had nothing to do
         self.asked = 0.0  # when the last request of any kind came; set by the loop's thread
         self._inbox: Inbox[_Job | Callable[[], None] | None] = Inbox()
+        self.turn = Turn()  # of who uses the connection that writes: this thread, or the loop for what flies
         self._dirty = False
-        self._stopping = False
+        self._stopping = self._ended = False
         self._drain = True
         self._thread = threading.Thread(target=self._run, name="engram-writer", daemon=True)
         self._thread.start()
@@ -132,6 +133,10 @@ class Writer:
         One that is refused already is answered in its turn, so that replies keep the order of their requests.
         """
         self._inbox.put(_Job(method, params, done, size, deadline, refused, prepared))
+
+    def first(self, task: Callable[[], None]) -> None:
+        """Have something done before all that is queued."""
+        self._inbox.put_first(task)
 
     def run(self, task: Callable[[], None]) -> None:
         """Queue something of the daemon's own that writes; it gets a transaction of its own."""
@@ -154,32 +159,45 @@ class Writer:
     def _run(self) -> None:
         late = time.monotonic() + BUSY_S
         while True:
-            group = self._collect()
-            if group:
-                start = time.monotonic()
-                self._commit(group)
-                self._company.note(group[0].method, len(group), len(self._inbox.items), time.monotonic() - start)
-                self._dirty = True
-            now = self.beat = time.monotonic()
-            if self._stopping and not self._inbox.items:
-                while self._afterwards() and time.monotonic() < now + LAST_S:
-                    pass
-                return
-            if now > late or not (group or now - self.asked < QUIET_S):
-                self._afterwards()
-                late = time.monotonic() + BUSY_S
+            self._wait()
+            with self.turn:
+                late = self._step(late)
+                if self._ended:
+                    return
 
-    def _collect(self) -> list[_Job]:
-        """Wait for work and return all of it that fits into one group; empty when it has become quiet."""
-        group: list[_Job] = []
-        size = 0
+    def _step(self, late: float) -> float:
+        """Write a group and, when it is time for that, do what may wait; return when the latter is late."""
+        group = self._collect()
+        if group:
+            start = time.monotonic()
+            self._commit(group)
+            self._company.note(group[0].method, len(group), len(self._inbox.items), time.monotonic() - start)
+            self._dirty = True
+        now = self.beat = time.monotonic()
+        if self._stopping and not self._inbox.items:
+            while self._afterwards() and time.monotonic() < now + LAST_S:
+                pass
+            self._ended = True
+        elif now > late or not (group or now - self.asked < QUIET_S):
+            self._afterwards()
+            late = time.monotonic() + BUSY_S
+        return late
+
+    def _wait(self) -> None:
+        """Wait for work, or until it has become quiet."""
         inbox = self._inbox
         self._await(*self._company.returning(len(inbox.items)))
         if not inbox.items and not inbox.wait(1, QUIET_S if self._dirty else None):
-            return group
+            return
         first = inbox.items[0]
         if isinstance(first, _Job):
             self._await(*self._company.following(first.method, len(inbox.items)))
+
+    def _collect(self) -> list[_Job]:
+        """Return all waiting work that fits into one group; empty when it has become quiet."""
+        group: list[_Job] = []
+        size = 0
+        inbox = self._inbox
         while inbox.items and len(group) < MAX_GROUP and size < MAX_GROUP_BYTES:
             job = inbox.items.popleft()
             if isinstance(job, _Job):

@@ -87,6 +87,25 @@ class Connection(Protocol):
         """Close the connection."""
 
 
+class FarConnection(Connection, Protocol):
+    """A connection to a server: transactions may follow each other before it is known what became of the first."""
+
+    def post(self) -> bool:
+        """Send the open transaction and go on; ``settle`` says what became of it.
+
+        False, and nothing was sent, when that had to wait.
+        """
+
+    def has_come(self) -> bool:
+        """Tell, without waiting, whether ``settle`` would not have to wait."""
+
+    def fileno(self) -> int:
+        """Return the descriptor on which that shows."""
+
+    def settle(self) -> None:
+        """Wait for the transaction that was posted first; raise like ``commit``."""
+
+
 class Database(Protocol):
     """An opened database: what it is called, its connections, and what an operator asks of it."""
 

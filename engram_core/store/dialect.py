@@ -16,10 +16,11 @@ class Dialect:
     ``types`` maps column kinds to SQL types; ``parameter`` is a format with the parameter's name; ``insert`` is a
     format with ``table``, ``columns`` and ``values``, ``upsert`` one with ``insert``, ``keys`` and ``sets``,
     ``excluded`` one with the column's ``name``. ``begin`` are the statements that open a writing transaction,
-    ``begin_blind`` is the one that opens one which asks nothing before it writes, ``begin_reading`` the one that opens
-    a transaction whose reads all see the same state. ``exclusive`` and ``shared`` end a select whose row is to be
-    locked; a database that lets one writer in at a time needs neither. ``upsert_where`` says that an upsert may end in
-    a condition for the row that is there. ``inline_indexes`` says that indexes are made with their table,
+    ``begin_blind`` is the one that opens one which asks nothing before it writes, ``begin_ahead`` are those that open
+    one behind another whose outcome nobody knows yet and which may have failed half way, ``begin_reading`` is the one
+    that opens a transaction whose reads all see the same state. ``exclusive`` and ``shared`` end a select whose row is
+    to be locked; a database that lets one writer in at a time needs neither. ``upsert_where`` says that an upsert may
+    end in a condition for the row that is there. ``inline_indexes`` says that indexes are made with their table,
     ``schema_in_one`` that changes of the schema are undone with their transaction.
     """
 
@@ -32,6 +33,7 @@ class Dialect:
     begin: tuple[str, ...]
     begin_blind: str
     begin_reading: str
+    begin_ahead: tuple[str, ...] = ()
     exclusive: str = ""
     shared: str = ""
     upsert_where: bool = False

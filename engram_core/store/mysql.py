@@ -32,8 +32,10 @@ from engram_core.store.server import (
 
 try:
     import pymysql
-    from pymysql.constants import CLIENT
+    from pymysql.constants import CLIENT, COMMAND
     from pymysql.cursors import SSCursor
+
+    from engram_core.store.answers import Answers
 except ImportError as error:
     raise ConfigError(f"the driver of MySQL and MariaDB is not installed: {error.name} is missing",
                       hint="run: pip install 'engram[mysql]'") from error
@@ -57,6 +59,7 @@ MARIADB = Dialect(
     begin=("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION"),
     begin_blind="START TRANSACTION",
     begin_reading="START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    begin_ahead=("ROLLBACK", "START TRANSACTION"),  # which alone would commit what is there of the one before
     exclusive=" FOR UPDATE",
     shared=" LOCK IN SHARE MODE",
     inline_indexes=True,
@@ -103,12 +106,15 @@ class MysqlWire:
     """One real connection."""
 
     def __init__(self, raw: pymysql.connections.Connection[Any], name: str, most_bytes: int) -> None:
-        self.raw, self._name, self._most = raw, name, most_bytes
+        self.raw, self._name, self._most, self._answers = raw, name, most_bytes, Answers(raw)
 
-    def _run(self, text: bytes) -> Any:
+    def _check_size(self, text: bytes) -> None:
         if len(text) + 1 > self._most:
             raise StoreError(f"database {self._name}: a statement has {len(text):,} bytes, and the server takes "
                              f"{self._most:,} (max_allowed_packet)", hint=_BY_CODE[1153][1])
+
+    def _run(self, text: bytes) -> None:
+        self._check_size(text)
         try:
             self.raw.query(text)
         except (pymysql.Error, OSError) as error:
@@ -195,6 +201,33 @@ class MysqlWire:
         """Run statements and return how many rows the last one found."""
         self.batch(statements)
         return int(self.raw.affected_rows())
+
+    def send(self, statements: Sequence[Statement]) -> None:
+        """Send statements as one text without waiting for what they return."""
+        try:
+            text = b"; ".join(one for statement in statements for one in self._texts(*statement))
+            self._check_size(text)
+            self.raw._execute_command(COMMAND.COM_QUERY, text)
+        except (pymysql.Error, OSError) as error:
+            raise mapped(error, self._name) from error
+
+    def has_come(self) -> bool:
+        """Take what has come, and tell whether it is all of the answer to what was sent first, or the end."""
+        try:
+            return self._answers.read(wait=False) > 0
+        except (pymysql.Error, OSError):  # which ``receive`` will meet
+            return True
+
+    def receive(self) -> None:
+        """Wait for the answer to what was sent first."""
+        try:
+            self._answers.take()
+        except (pymysql.Error, OSError) as error:
+            raise mapped(error, self._name) from error
+
+    def fileno(self) -> int:
+        """Return the connection's descriptor."""
+        return int(self.raw._sock.fileno())
 
     def is_alive(self, *, ask: bool) -> bool:
         """Look at the connection, and ask on it."""

@@ -6,15 +6,13 @@ that the first statement of a snapshot can travel with its BEGIN. Tables and key
 
 from __future__ import annotations
 
-import re
 import select
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from engram_core.dsn import secrets, shown
 from engram_core.errors import AccessDenied, Busy, ConfigError, EngramError, StoreCorrupt, StoreError, Unavailable
-from engram_core.kernel.sqlvalues import HasNul, parameters
 from engram_core.store.connection import Collision, Options, Row, Values
 from engram_core.store.dialect import Dialect
 from engram_core.store.server import (
@@ -33,6 +31,8 @@ try:
     import psycopg
     from psycopg import conninfo, pq
     from psycopg.adapt import Transformer
+
+    from engram_core.store.pipeline import Asked, answers, asked
 except ImportError as error:
     raise ConfigError(f"the driver of PostgreSQL is not installed: {error.name} is missing",
                       hint="run: pip install 'engram[postgres]'") from error
@@ -51,6 +51,7 @@ POSTGRES = Dialect(
     begin=("BEGIN ISOLATION LEVEL READ COMMITTED",),
     begin_blind="BEGIN ISOLATION LEVEL READ COMMITTED",
     begin_reading="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    begin_ahead=("BEGIN ISOLATION LEVEL READ COMMITTED",),  # refused where the one before has failed
     upsert_where=True,
     exclusive=" FOR UPDATE",
     shared=" FOR SHARE",
@@ -120,74 +121,7 @@ class _Patient(psycopg.Connection[Any]):
             raise
 
 
-_PARAMETER, _PLACE = re.compile(r"%\((\w+)\)s"), re.compile(r"\$(\d+)")
-_INT8 = 20  # the number of a type: all our numbers are of this one
 _MOST_PREPARED = 256
-_FEW, _MANY = 8, 32  # rows of an insert: 1 to 8, 16 or 32: few texts to prepare, and few statements to send
-
-
-@lru_cache(maxsize=1024)
-def _native(sql: str, rows: int = 1) -> tuple[bytes, tuple[str, ...]]:
-    """Return a statement as the server takes it, inserting so many rows, and the names of $1, $2 and on in a row."""
-    places: dict[str, int] = {}
-    text = _PARAMETER.sub(lambda found: f"${places.setdefault(found[1], len(places) + 1)}", sql)
-    if rows > 1:
-        head, _, row = text.partition(" VALUES ")
-        text = f"{head} VALUES " + ", ".join(_shifted(row, at * len(places)) for at in range(rows))
-    return text.encode(), tuple(places)
-
-
-def _shifted(row: str, by: int) -> str:
-    return _PLACE.sub(lambda found: f"${int(found[1]) + by}", row)
-
-
-class _Asked(NamedTuple):
-    """A statement as it is sent: where it stands among those asked for, its text, and what it takes of which rows."""
-
-    place: int
-    text: bytes
-    names: tuple[str, ...]
-    rows: list[Values]
-    parameters: list[bytes | None]
-
-    @property
-    def types(self) -> list[int]:
-        """The types of the parameters, 0 for one that the server is to find out."""
-        return [_INT8 if type(row[name]) is int else 0 for row in self.rows for name in self.names]
-
-
-def _asked(place: int, sql: str, values: Values | list[Values]) -> Iterator[_Asked]:
-    """Yield a statement, or those that insert rows."""
-    rows = values if isinstance(values, list) else [values]
-    at, end = 0, len(rows)
-    while at < end:
-        count = min(end - at, _FEW) if end - at < 2 * _FEW else _MANY if end - at >= _MANY else 2 * _FEW
-        text, names = _native(sql, count)
-        part = rows[at:at + count]
-        try:
-            yield _Asked(place, text, names, part, parameters(part, names))
-        except HasNul:
-            raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes") from None
-        at += count
-
-
-def _answers(connection: pq.abc.PGconn) -> Generator[int, int, list[pq.abc.PGresult]]:
-    """Send what waits and return all results up to the pipeline's end."""
-    while connection.flush():
-        if (yield 3) & 1:
-            connection.consume_input()
-    results: list[pq.abc.PGresult] = []
-    while True:
-        while connection.is_busy():
-            yield 1
-            connection.consume_input()
-        found = connection.get_result()
-        if found is not None and found.status == pq.ExecStatus.PIPELINE_SYNC:
-            return results
-        if found is not None:
-            results.append(found)
-        elif connection.status != pq.ConnStatus.OK:
-            raise psycopg.OperationalError(connection.get_error_message())
 
 
 class PostgresWire:
@@ -201,6 +135,9 @@ class PostgresWire:
         self._loading = Transformer(raw)
         self._prepared: dict[bytes, bytes] = {}  # what statements are called, b"" after the first time
         self._made = 0
+        self._sent: deque[list[tuple[int, bytes]]] = deque()  # places, or -1 and what is prepared, of each pipeline
+        self._results: list[pq.abc.PGresult] = []  # that have come of the first
+        self._complete = False
 
     def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run statements in a pipeline: one way there and back."""
@@ -213,25 +150,54 @@ class PostgresWire:
         return found
 
     def change(self, statements: Sequence[Statement]) -> int:
-        """Run statements likewise and return how many rows the last one changed."""
+        """Run statements likewise, and return how many rows the last one changed."""
         return self._exchange(statements)[-1][1].command_tuples or 0
 
     def _exchange(self, statements: Sequence[Statement]) -> list[tuple[int, pq.abc.PGresult]]:
-        """Send statements and return their results, each with its statement's place."""
+        self.send(statements)
+        return self.receive()
+
+    def send(self, statements: Sequence[Statement]) -> None:
+        """Send statements without waiting for what they return."""
         connection = self.raw.pgconn
         try:
-            asked = [one for place, (sql, values) in enumerate(statements) for one in _asked(place, sql, values)]
+            wanted = [one for place, (sql, values) in enumerate(statements) for one in asked(place, sql, values)]
             connection.enter_pipeline_mode()
             sent: list[tuple[int, bytes]] = []  # place or -1, and what is prepared by it
             if len(self._prepared) > _MOST_PREPARED and connection.transaction_status == pq.TransactionStatus.IDLE:
                 self._prepared.clear()
                 connection.send_query_params(b"DEALLOCATE ALL", None)
                 sent.append((-1, b""))
-            for one in asked:
+            for one in wanted:
                 self._send(connection, one, sent)
             connection.pipeline_sync()
-            results = self.raw.wait(_answers(connection))
-            connection.exit_pipeline_mode()
+            connection.flush()
+            self._sent.append(sent)
+        except psycopg.Error as error:
+            raise mapped(error, self._name) from error
+
+    def has_come(self) -> bool:
+        """Take what has come of the results of what was sent first, and tell whether that is all or the end."""
+        collecting = answers(self.raw.pgconn, self._results)
+        try:
+            if not self._complete and next(collecting) == 1:
+                collecting.send(1)
+            return self._complete
+        except StopIteration:
+            self._complete = True
+        except psycopg.Error:
+            pass  # which ``receive`` will meet
+        return True
+
+    def receive(self) -> list[tuple[int, pq.abc.PGresult]]:
+        """Return the results of what was sent first, each with its statement's place."""
+        connection, sent = self.raw.pgconn, self._sent.popleft()
+        try:
+            if not self._complete:
+                self.raw.wait(answers(connection, self._results))
+            results, self._results, self._complete = self._results, [], False
+            if not self._sent:
+                connection.exit_pipeline_mode()
             for (_, text), result in zip(sent, results, strict=True):
                 if text and result.status != pq.ExecStatus.COMMAND_OK:
                     self._prepared.pop(text, None)
@@ -244,7 +210,7 @@ class PostgresWire:
             raise mapped(error, self._name) from error
         return [(place, result) for (place, _), result in zip(sent, results, strict=True) if place >= 0]
 
-    def _send(self, connection: pq.abc.PGconn, one: _Asked, sent: list[tuple[int, bytes]]) -> None:
+    def _send(self, connection: pq.abc.PGconn, one: Asked, sent: list[tuple[int, bytes]]) -> None:
         name = self._prepared.get(one.text)
         if name is None:
             if one.parameters:
@@ -274,6 +240,10 @@ class PostgresWire:
                     self.raw.execute("ROLLBACK")
         except psycopg.Error as error:
             raise mapped(error, self._name) from error
+
+    def fileno(self) -> int:
+        """Return the connection's descriptor."""
+        return self.raw.pgconn.socket
 
     def is_alive(self, *, ask: bool) -> bool:
         """Look at the connection, and ask on it."""

@@ -42,6 +42,18 @@ class Wire(Protocol):
     def change(self, statements: Sequence[Statement]) -> int:
         """Run statements likewise, and return how many rows the last one changed."""
 
+    def send(self, statements: Sequence[Statement]) -> object:
+        """Send statements without waiting for what they return."""
+
+    def has_come(self) -> bool:
+        """Tell, without waiting, whether ``receive`` would not have to wait."""
+
+    def receive(self) -> object:
+        """Wait for the end of what was sent first, and raise what one of its statements met."""
+
+    def fileno(self) -> int:
+        """Return the descriptor on which answers come."""
+
     def stream(self, sql: str, values: Values) -> Iterator[Row]:
         """Run a statement and hand out its rows as they come."""
 
@@ -75,6 +87,17 @@ class Pool:
                 self._health.connected()
                 return wire
             if wire.is_alive(ask=time.monotonic() - since > ASK_S):
+                return wire
+            wire.hang_up()
+
+    def at_hand(self) -> Wire | None:
+        """Return a connection that is open and may be used without asking, None when there is none."""
+        while True:
+            with self._lock:
+                if not self._idle or time.monotonic() - self._idle[-1][1] > ASK_S:
+                    return None
+                wire, _ = self._idle.pop()
+            if wire.is_alive(ask=False):
                 return wire
             wire.hang_up()
 
@@ -145,6 +168,8 @@ class Session:
         self._inside = self._reading = False  # in a transaction; in one that only reads
         self._waiting: list[Statement] = []
         self._opening = 0  # how many statements open the transaction
+        self._posted = 0  # transactions that were sent and not settled, all on the connection that is held
+        self._undone = False  # one of those failed, and the connection is still in its transaction
 
     # ---- statements
 
@@ -215,8 +240,11 @@ class Session:
 
     def begin(self, *, blind: bool = False) -> None:
         """Open a writing transaction; the server hears of it with the first statement."""
+        if self._undone:
+            self.rollback()
         self._inside = True
-        self._waiting = [(one, {}) for one in ((self.dialect.begin_blind,) if blind else self.dialect.begin)]
+        opening = self.dialect.begin_ahead if self._posted else (self.dialect.begin_blind,)
+        self._waiting = [(one, {}) for one in (opening if blind else self.dialect.begin)]
         self._opening = len(self._waiting)
 
     def begin_schema(self) -> None:
@@ -233,9 +261,62 @@ class Session:
             self._on(wire, lambda wire: wire.batch([*waiting, *self._ending("COMMIT")]))
         self._let_go()
 
+    def post(self) -> bool:
+        """Send the open transaction whole, with its end, and do not wait for the answer, nor for a connection.
+
+        Another one may follow before that: it relies on what this one leaves, so that it fails where this one does.
+        """
+        sent = [*self._waiting, *self._ending("COMMIT")]
+        self._waiting, self._inside = [], False
+        self._held = self._held or self._pool.at_hand()
+        if self._held is None or self._held is self._spoiled:
+            return False
+        try:
+            self._on(self._held, lambda wire: wire.send(sent))
+        except BaseException:
+            if not self._posted:
+                self.rollback()
+            raise
+        self._posted += 1
+        return True
+
+    def has_come(self) -> bool:
+        """Tell, without waiting, whether ``settle`` would not have to wait."""
+        return self._held is None or self._held is self._spoiled or self._held.has_come()
+
+    def fileno(self) -> int:
+        """Return the descriptor on which the answer to what was posted comes."""
+        return -1 if self._held is None else self._held.fileno()
+
+    def settle(self) -> None:
+        """Wait for the transaction that was posted first; raise why it failed, Unavailable when nobody knows."""
+        wire = self._held
+        assert wire is not None
+        try:
+            if self._spoiled is wire:
+                raise Unavailable(f"database {self.name}: the connection was lost")
+            wire.receive()
+        except EngramError as error:
+            self._undone = True
+            if isinstance(error, Unavailable) and self._spoiled is not wire:
+                self._spoiled = wire
+                self._health.failed(error)
+            raise
+        except BaseException:
+            self._undone, self._spoiled = True, wire
+            raise
+        finally:
+            self._posted -= 1
+            if not self._posted and not self._undone:
+                self._let_go()
+
     def rollback(self) -> None:
         """Undo the open transaction; a server that is away does so by itself."""
         self._waiting = []
+        if self._posted:  # nothing of it was sent
+            self._inside = False
+            return
+        self._undone = False
         if self._held is not None and self._held is not self._spoiled:
             wire = self._held
             try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from engram_core.dsn import driver_of, shown
 from engram_core.errors import ConfigError, EngramError, StoreError, Unavailable
@@ -18,7 +19,7 @@ from engram_core.store.transaction import Owner, Transaction
 
 if TYPE_CHECKING:
     from engram_core.scope import Scope
-    from engram_core.store.connection import Database
+    from engram_core.store.connection import Database, FarConnection
 
 T = TypeVar("T")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.25
@@ -54,6 +55,19 @@ class _Left:
         return {owner: self._revisions[owner] for owner in owners}
 
 
+class Posted:
+    """A group of appends on its way to a far database: what becomes of it when all goes well, or why that is not so."""
+
+    __slots__ = ("appended", "error", "landed", "now_ms", "operations", "results", "transaction")
+
+    def __init__(self, operations: list[Callable[[Transaction], Any]], now_ms: int,
+                 appended: Sequence[tuple[Scope, str]], transaction: Transaction) -> None:
+        self.operations, self.now_ms, self.appended, self.transaction = operations, now_ms, appended, transaction
+        self.results: list[Any | EngramError] = []
+        self.error: EngramError | None = None
+        self.landed = False
+
+
 class Store:
     """The durable side of the engine.
 
@@ -68,10 +82,13 @@ class Store:
         self.durability = durability
         self._suspect = False  # a write failed in the database or below it: look before the next one
         self._left = _Left()
+        self._posted: deque[Posted] = deque()
+        self._undone = False  # a posted group failed, and what is left of it on the connection was not undone yet
         self._patience_s = busy_ms / 1000
         self.database = open_database(url, Options(durability, busy_ms, answer_ms, password_file))
         self.name, self.kind, self.far = self.database.name, self.database.kind, self.database.far
         self._writer = self.database.writer()
+        self._line = cast("FarConnection", self._writer) if self.far else None
         try:
             self._again(lambda: migrate(self._writer))
             refuse_unfinished(self._writer)
@@ -92,8 +109,90 @@ class Store:
         Where a transaction can meet others, or lose its server, it is run again for a while. When it is not known
         whether it was committed, its trail in ``changes`` tells, and nothing happens twice.
         """
+        self._land_all()
         doubtful: list[tuple[Transaction, list[Any | EngramError]]] = []
         return self._again(lambda: self._attempt(operations, now_ms, appended, doubtful))
+
+    def post(self, operations: list[Callable[[Transaction], Any]], now_ms: int,
+             appended: Sequence[tuple[Scope, str]]) -> Posted | None:
+        """Send a group that does nothing but append events and do not wait for the commit; ``settle`` does.
+
+        None when that is not possible: the database is at hand, or an owner was not last written from here. A group may
+        be posted behind another one. It goes on from where that one leaves their owners, so one fails with the other.
+        """
+        line = self._line
+        known = self._left.known(appended) if appended and not self._suspect and not self._undone else {}
+        if line is None or not known:
+            return None
+        line.begin(blind=True)
+        try:
+            posted = Posted(operations, now_ms, appended, Transaction(line, now_ms))
+            posted.transaction.assume(appended, known)
+            posted.results = self._done(operations, posted.transaction)
+        except BaseException:
+            line.rollback()
+            raise
+        reach("commit.before")
+        try:
+            if not line.post():
+                return None
+        except EngramError as error:
+            self._fail(posted, error)
+        else:
+            self._left.at(posted.transaction.revisions)
+        self._posted.append(posted)
+        return posted
+
+    def has_come(self) -> bool:
+        """Tell, without waiting, whether it is known what became of the group that was posted first."""
+        assert self._line is not None
+        return self._posted[0].landed or self._line.has_come()
+
+    def fileno(self) -> int:
+        """Return the descriptor on which that shows."""
+        return -1 if self._line is None else self._line.fileno()
+
+    def land(self, posted: Posted) -> bool:
+        """Take note of what became of the group that was posted first; False when ``settle`` has to run it again."""
+        self._land(posted)
+        return posted.error is None
+
+    def settle(self, posted: Posted) -> list[Any | EngramError]:
+        """Return what ``group`` would, for the group that was posted first; run it again where it has failed."""
+        assert self._posted[0] is posted
+        self._land(posted)
+        if posted.error is not None:
+            self._land_all()  # before the connection is used for anything else
+        self._posted.popleft()
+        if posted.error is None:
+            return posted.results
+        doubtful = [(posted.transaction, posted.results)] if isinstance(posted.error, Unavailable) else []
+        return self._again(lambda: self._attempt(posted.operations, posted.now_ms, posted.appended, doubtful))
+
+    def _fail(self, posted: Posted, error: EngramError) -> None:
+        posted.error, posted.landed, self._undone = error, True, True
+        self._left.are_shared(posted.transaction.revisions)
+
+    def _land_all(self) -> None:
+        for posted in self._posted:
+            self._land(posted)
+
+    def _land(self, posted: Posted) -> None:
+        """Wait for what becomes of a posted group."""
+        if posted.landed:
+            return
+        assert self._line is not None
+        try:
+            self._line.settle()
+        except EngramError as error:
+            self._fail(posted, error)
+            return
+        except BaseException:
+            self._fail(posted, Unavailable(f"database {self.name}: the answer was not read", hint="try again"))
+            raise
+        posted.landed = True
+        self.reads.wrote(posted.transaction.revisions)
+        reach("commit.after")
 
     def _again(self, run: Callable[[], T]) -> T:
         """Run a transaction, and run it again while others are in its way or the server is away."""
@@ -111,6 +210,7 @@ class Store:
     def _attempt(self, operations: list[Callable[[Transaction], Any]], now_ms: int,
                  appended: Sequence[tuple[Scope, str]],
                  doubtful: list[tuple[Transaction, list[Any | EngramError]]]) -> list[Any | EngramError]:
+        self._undone = False
         if self._suspect:
             self._mend()
         try:
@@ -139,7 +239,6 @@ class Store:
     def _run(self, operations: list[Callable[[Transaction], Any]], now_ms: int,
              doubtful: list[tuple[Transaction, list[Any | EngramError]]],
              prepare: Callable[[Transaction], None], *, blind: bool = False) -> list[Any | EngramError]:
-        results: list[Any | EngramError] = []
         self._writer.begin(blind=blind)
         try:
             transaction = Transaction(self._writer, now_ms)
@@ -149,14 +248,7 @@ class Store:
                     return found
             if self.far:
                 prepare(transaction)
-            for operation in operations:
-                try:
-                    results.append(operation(transaction))
-                except EngramError as error:
-                    if error.exit_code == 74 or error.retryable:
-                        raise
-                    results.append(error)
-            transaction.finish()
+            results = self._done(operations, transaction)
             reach("commit.before")
             try:
                 self._writer.commit()
@@ -170,6 +262,20 @@ class Store:
             self.reads.wrote(transaction.revisions)
             self._left.at(transaction.revisions)
         reach("commit.after")
+        return results
+
+    @staticmethod
+    def _done(operations: list[Callable[[Transaction], Any]], transaction: Transaction) -> list[Any | EngramError]:
+        """Run operations up to the commit."""
+        results: list[Any | EngramError] = []
+        for operation in operations:
+            try:
+                results.append(operation(transaction))
+            except EngramError as error:
+                if error.exit_code == 74 or error.retryable:
+                    raise
+                results.append(error)
+        transaction.finish()
         return results
 
     @property
@@ -198,6 +304,7 @@ class Store:
 
     def checkpoint(self) -> bool:
         """Let go of what a log still holds of deleted rows; False when a reader was in the way."""
+        self._land_all()
         reach("checkpoint.before")
         done = self.database.checkpoint()
         reach("checkpoint.after")
@@ -218,4 +325,4 @@ def open_database(url: str, options: Options) -> Database:
     return opened
 
 
-__all__ = ["Store", "open_database"]
+__all__ = ["Posted", "Store", "open_database"]

@@ -128,6 +128,41 @@ def test_all_at_once_on_one_owner(daemons: list[Home]) -> None:
     check_trail(daemons[0])
 
 
+def test_appends_fly_in_the_order_of_their_lines_beside_other_writes(daemons: list[Home]) -> None:
+    """Clients send without waiting; their appends share commits, and nothing overtakes them on a connection."""
+    home, seen = daemons[0], {}
+    ask(home.socket, "append_event", {"event": {"scope": SCOPE, "payload": "first"}})
+
+    def client(name: int) -> None:
+        wanted = []
+        with connection.socket(connection.AF_UNIX) as peer:
+            peer.settimeout(60)
+            peer.connect(str(home.socket))
+            for number in range(WRITES):
+                event = {"scope": SCOPE, "payload": f"{name} {number}", "event_id": f"e{name}-{number}"}
+                wanted += [("append_event", {"event": event}), ("append_event", {"event": event})]
+                if number % 4 == name % 4:
+                    wanted.append(("patch_working_state", {"scope": SCOPE, "patch": {"goal": f"{name} {number}"}}))
+            peer.sendall(b"".join(json.dumps({"jsonrpc": "2.0", "id": at, "method": method, "params": {
+                "timeout_ms": 50_000, **params}}).encode() + b"\n" for at, (method, params) in enumerate(wanted)))
+            with peer.makefile("rb") as lines:
+                seen[name] = [json.loads(lines.readline()) for _ in wanted]
+
+    threads = [threading.Thread(target=client, args=(name,)) for name in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive()
+    for replies in seen.values():
+        assert [reply["id"] for reply in replies] == list(range(len(replies)))
+        appended = [reply["result"] for reply in replies if "seq" in reply["result"]]
+        assert [one["duplicate"] for one in appended] == [False, True] * WRITES
+        assert [one["seq"] for one in appended] == sorted(one["seq"] for one in appended)
+        assert [one["seq"] for one in appended[::2]] == [one["seq"] for one in appended[1::2]]
+    check_trail(home)
+
+
 def check_trail(home: Home) -> None:
     """Look at the audit trail itself: revisions without gaps, and the owner's is the last."""
     from engram_core.store.store import Store

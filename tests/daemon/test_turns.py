@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engram_core.daemon.turns import FIRST, MOST_S, RETURNING, Company, Inbox
+from engram_core.daemon.turns import FIRST, MOST_S, RETURNING, Company, Inbox, Turn
 from engram_core.store.store import Store
 
 NOBODY = (0, 0.0)
@@ -87,3 +87,29 @@ def test_an_inbox_wakes_its_thread_when_there_is_as_much_as_it_wants() -> None:
             assert not thread.is_alive()
         assert len(inbox.items) == 1000
     assert woken == [True] * 20
+
+
+def test_what_is_put_first_comes_first() -> None:
+    inbox: Inbox[int] = Inbox()
+    inbox.put(1)
+    inbox.put_first(0)
+    assert list(inbox.items) == [0, 1] and inbox.wait(2, 0.0)
+
+
+def test_a_turn_is_taken_only_while_nobody_has_it_or_waits_for_it() -> None:
+    turn = Turn()
+    assert turn.take() and not turn.take() and not turn.wanted
+    had = threading.Event()
+
+    def use() -> None:
+        with turn:
+            had.set()
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    while not turn.wanted:
+        assert thread.is_alive()
+    assert not had.is_set()
+    turn.give()
+    thread.join(10)
+    assert had.is_set() and not turn.wanted and turn.take()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -236,3 +237,51 @@ def test_appends_go_to_a_server_and_back_once(opened: Opened) -> None:
     before = database.trips()
     opened.fact("k", 2)
     assert database.trips() <= before + 5
+
+
+def test_groups_of_appends_follow_each_other_before_they_are_answered(opened: Opened) -> None:
+    if not opened.store.far:
+        assert opened.store.post([appending("x", "e1")], 5, [(SCOPE, "e1")]) is None
+        return
+    opened.event("first", "e0")
+    store = opened.store
+    posted = [store.post([appending(number, f"e{number}") for number in part], 5,
+                         [(SCOPE, f"e{number}") for number in part]) for part in ((1, 2), (3,))]
+    assert None not in posted
+    until = time.monotonic() + 5
+    while not store.has_come() and time.monotonic() < until:
+        assert store.fileno() >= 0
+    assert store.has_come() and store.land(posted[0])
+    assert [store.settle(one) for one in posted if one is not None] == [[(2, False), (3, False)], [(4, False)]]
+    assert store.fileno() < 0  # the connection is back in the pool
+    assert [change.revision for change in store.reads.changes(SCOPE.owner, 0)] == [1, 2, 3, 4]
+
+
+def test_a_group_behind_one_that_fails_fails_with_it_and_both_happen_after_all(pair: tuple[Opened, Opened]) -> None:
+    one, other = pair
+    if not one.store.far:
+        pytest.skip("a file is not far")
+    elsewhere = SCOPE._replace(user_id="elsewhere")
+    one.event("first", "e0")
+    one.event("first", "e0", elsewhere)
+    other.event("between", "e1")
+    posted = [one.store.post([appending("x", id_, scope)], 5, [(scope, id_)])
+              for id_, scope in (("e2", SCOPE), ("e2", elsewhere))]
+    assert None not in posted
+    assert [one.store.settle(each) for each in posted if each is not None] == [[(3, False)], [(2, False)]]
+    assert one.store.post([appending("y", "e3")], 5, [(SCOPE, "e3")]) is None  # shared: it has to ask
+    assert other.event("after", "e4") == (4, False)
+    assert [change.revision for change in one.store.reads.changes(SCOPE.owner, 0)] == [1, 2, 3, 4]
+    assert [change.revision for change in one.store.reads.changes(elsewhere.owner, 0)] == [1, 2]
+
+
+def test_an_event_that_is_still_on_its_way_is_found_when_it_comes_again(opened: Opened) -> None:
+    if not opened.store.far:
+        pytest.skip("a file is not far")
+    opened.event("first", "e0")
+    posted = [opened.store.post([appending(text, "e1")], 5, [(SCOPE, "e1")]) for text in ("x", "x")]
+    assert None not in posted
+    assert [opened.store.settle(one) for one in posted if one is not None] == [[(2, False)], [(2, True)]]
+    posted = [opened.store.post([appending(text, "e2")], 5, [(SCOPE, "e2")]) for text in ("x",)]
+    assert posted == [None]
+    assert opened.store.group([appending("y", "e3")], 5, [(SCOPE, "e3")]) == [(3, False)]

@@ -15,7 +15,7 @@ import pytest
 from engram_core.errors import EngramError, Unavailable
 from engram_core.store import copying
 from engram_core.store.connection import Options
-from engram_core.store.store import Store
+from engram_core.store.store import Posted, Store
 from engram_core.store.transaction import Transaction
 from tests.daemon_fixture import RUN_COMMAND, Home
 from tests.proxy import Proxy
@@ -185,6 +185,48 @@ def test_appends_whose_answer_is_lost_happen_once(server: PrivateServer, proxy: 
     assert opened.event("after", "e3") == (4, False)
     assert [event["payload"] for event in opened.events()] == ["first", "lost", "and found", "after"]
     assert [one.revision for one in opened.store.reads.changes(SCOPE.owner, 0)] == [1, 2, 3, 4]
+    opened.store.close()
+
+
+def post(opened: Opened, *events: tuple[str, str]) -> Posted:
+    posted = opened.store.post([appending(*one) for one in events], 7, [(SCOPE, id_) for _, id_ in events])
+    assert posted is not None
+    return posted
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_posted_appends_whose_answer_is_lost_happen_once(server: PrivateServer, proxy: Proxy, where: str) -> None:
+    opened = Opened(Store(database(server, proxy.port)))
+    opened.event("first", "e0")
+    cut: list[bytes] = []
+
+    def once(data: bytes) -> str:
+        if b"lost" in data and not cut:
+            cut.append(data)
+            return where
+        return ""
+
+    proxy.on_request = once
+    posted = [post(opened, ("lost", "e1"), ("and found", "e2")), post(opened, ("behind", "e3"))]
+    assert [opened.store.settle(one) for one in posted] == [[(2, False), (3, False)], [(4, False)]]
+    assert cut
+    assert opened.event("after", "e4") == (5, False)
+    assert [event["payload"] for event in opened.events()] == ["first", "lost", "and found", "behind", "after"]
+    assert [one.revision for one in opened.store.reads.changes(SCOPE.owner, 0)] == [1, 2, 3, 4, 5]
+    opened.store.close()
+
+
+def test_a_backend_killed_with_appends_on_their_way(server: PrivateServer) -> None:
+    url = database(server)
+    opened = Opened(Store(url))
+    opened.event("first", "e0")
+    ask, end = ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})") if \
+        server.backend == "postgresql" else ("SELECT CONNECTION_ID()", "KILL {}")
+    number = opened.store.database.writer().execute(ask)[0][0]
+    posted = post(opened, ("x", "e1"))
+    statement(url, end.format(number))
+    assert opened.store.settle(posted) == [(2, False)]
+    assert [event["payload"] for event in opened.events()] == ["first", "x"]
     opened.store.close()
 
 
