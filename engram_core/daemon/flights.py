@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Flights"]
 
-MOST = 64  # appends that fly together, of at most 4 KiB each: the socket takes them at once
+MOST = 64  # appends that fly together
+MOST_BYTES = 16 << 10  # of their requests: the socket takes them at once, even from a server that is silent
 MANY = 6  # of so many clients one half is committed while the other comes back; fewer share each commit
 SEEN = 4  # answers by which it is known how many clients there are
 LATE_S = 0.001  # how long those that are there wait for the others
@@ -94,7 +95,7 @@ class Flights:
         if self._late is not None:
             self._late.cancel()
             self._late = None
-        group = self._waiting[:count]
+        group = self._waiting[:self._fitting(count)]
         try:
             flight = self.engine.post([(request.method, request.params) for _, request, _ in group],
                                       [append for _, _, append in group])
@@ -103,9 +104,9 @@ class Flights:
         if flight is None:
             self._give_up()
             return
-        del self._waiting[:count]
+        del self._waiting[:len(group)]
         self._flying.append((group, flight))
-        self._count += count
+        self._count += len(group)
         fd = self.engine.store.fileno()
         if fd < 0:
             self._hand_over()
@@ -116,6 +117,15 @@ class Flights:
             self.loop.add_reader(fd, self._landed)
         if self._watch is None:
             self._watch = self.loop.call_later(STUCK_S, self._look_at, flight)
+
+    def _fitting(self, count: int) -> int:
+        """Return how many of the first ones are sent at once: one at least."""
+        size = 0
+        for at, (_, request, _) in enumerate(self._waiting[:count]):
+            size += request.size
+            if at and size > MOST_BYTES:
+                return at
+        return count
 
     def _landed(self) -> None:
         """Answer what was committed, after the next group is on its way."""
