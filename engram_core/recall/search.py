@@ -127,30 +127,41 @@ def _find(scope: Scope, query: str, kinds: list[str], most: int, policy: Policy,
 
 
 def _within(found: list[Hit], budget: int, exponent: float, reads: Reads) -> list[Hit]:
-    """Fill the budget in the order of score over cost, which is guessed first so that few lines are read."""
+    """Fill the budget in the order of score over cost, which is guessed first so that few lines are read.
+
+    Room that is then left goes to those after them that may fit, which are read for it once more.
+    """
     def order(hit: Hit) -> tuple[float, str]:
         return -hit.worth / hit.cost**exponent, hit.id
 
     found.sort(key=order)
+    chosen = []
+    for _ in range(2):
+        likely, found = _likely(found, budget)
+        _read(likely, reads)
+        for hit in likely:
+            hit.cost = MOST_TOKENS if hit.stored > 2 * MOST_TOKENS else min(MOST_TOKENS, hit.count())
+        likely.sort(key=order)
+        for hit in likely:
+            if hit.cost == MOST_TOKENS and hit.cost <= budget:
+                hit.cut()
+            if hit.value and hit.cost <= budget:
+                budget -= hit.cost
+                chosen.append(hit)
+    return chosen
+
+
+def _likely(found: list[Hit], budget: int) -> tuple[list[Hit], list[Hit]]:
+    """Return the first of those that may fit, enough of them to fill the budget, and all that come after them."""
     likely: list[Hit] = []
     guessed = 0
-    for hit in found:
+    for at, hit in enumerate(found):
         if guessed > 2 * budget + _SPARE:
-            break
-        likely.append(hit)
-        guessed += hit.cost
-    _read(likely, reads)
-    for hit in likely:
-        hit.cost = MOST_TOKENS if hit.stored > 2 * MOST_TOKENS else min(MOST_TOKENS, hit.count())
-    likely.sort(key=order)
-    chosen = []
-    for hit in likely:
-        if hit.cost == MOST_TOKENS and hit.cost <= budget:
-            hit.cut()
-        if hit.value and hit.cost <= budget:
-            budget -= hit.cost
-            chosen.append(hit)
-    return chosen
+            return likely, found[at:]
+        if hit.cost <= budget + _ENVELOPE:
+            likely.append(hit)
+            guessed += hit.cost
+    return likely, []
 
 
 def _read(hits: list[Hit], reads: Reads) -> None:
