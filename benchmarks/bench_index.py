@@ -113,7 +113,7 @@ def measure(n: int) -> dict[str, Any]:
     index = TextIndex()
     begin = process_time()
     for number, text in enumerate(texts):
-        index.add(text, session=str(number // 25), speaker="ab"[number % 2], cost=30)
+        index.add(text, session=str(number // 25), speaker="ab"[number % 2])
     took = process_time() - begin
     ours = [best(lambda text=text: index.query(text)) for text in questions]
     read = [index.query(text).postings for text in questions]

@@ -33,11 +33,11 @@ RESAMPLED = 1000
 MODEL = "ENGRAM_EMBED_MODEL"
 POOLED = (500, 1000, 2000)
 WITHOUT: dict[str, dict[str, float]] = {
-    "body": {"body": 1}, "question_word": {"question_word": 1}, "related": {"related": 0}, "grams": {"grams": 0},
+    "body": {"body": 1}, "related": {"related": 0}, "grams": {"grams": 0},
     "pairs": {"pairs": 0}, "feedback": {"feedback": 0}, "assistant": {"assistant": 1, "assistant_asked": 1},
     "speaker": {"speaker": 0},
     "neighbours": {"previous": 0, "next": 0, "second_previous": 0, "second_next": 0},
-    "long_turn_tokens": {"long_turn_tokens": 1000}, "session": {"session": 0}, "session_least": {"session_least": 0},
+    "session": {"session": 0}, "session_least": {"session_least": 0},
     "time": {"time": 0}, "asked": {"asked": 0}, "question": {"question": 0}, "instruction": {"instruction": 0},
 }
 """The weights by which a part of the recipe does nothing."""

@@ -21,12 +21,12 @@ from engram_core.sections import PURPOSES, SECTIONS
 from engram_core.values import dump_json
 
 RECIPE_WEIGHTS: dict[str, float] = {
-    "k1": 1.2, "b": 0.4, "body": 0.1, "question_word": 0.3, "grams": 0.5, "pairs": 0.55,
-    "feedback": 0.77, "feedback_documents": 3, "feedback_terms": 20, "related": 2,
-    "related_documents": 4, "related_beside": 0.4, "meaning": 0, "assistant": 0.3,
-    "assistant_asked": 0.6, "speaker": 0.5, "instruction": 0.18, "question": 0.55, "previous": 0.32, "next": 0.18,
-    "second_previous": 0.18, "second_next": 0.27, "long_turn_tokens": 120, "session": 0.45, "session_least": 0.15,
-    "session_b": 0.6, "time": 0.5, "time_days": 30, "asked": 0.25,
+    "k1": 1.15, "b": 0.49, "body": 0.1, "grams": 0.5, "pairs": 0.51,
+    "feedback": 0.79, "feedback_documents": 3, "feedback_terms": 20, "related": 1.7,
+    "related_documents": 4, "related_beside": 0.6, "meaning": 0, "assistant": 0.33,
+    "assistant_asked": 0.6, "speaker": 0.57, "instruction": 0.33, "question": 0.58, "previous": 0.26, "next": 0.19,
+    "second_previous": 0.18, "second_next": 0.16, "session": 0.46, "session_least": 0.14,
+    "session_b": 0.6, "time": 0.6, "time_days": 35, "asked": 0.25,
 }
 """The weights of the text ranking with the kernel's defaults, for whoever must not load the kernel to name them."""
 RECIPE_SHARES = ("b", "session_b")

@@ -5,13 +5,12 @@ from engram_core.kernel.matching cimport Sheet
 from engram_core.kernel.question cimport Question
 
 cdef struct Weights:  # what the sums over all documents are made with
-    float asked  # factor on the turns that are ``halved``
+    float asked  # factor on the turns that are ``halved`` and on what they receive
     float speaker
     float previous
     float second_previous
     float next
     float second_next
-    float long_turn_tokens
     float session
     float instruction
     int32_t named  # the speaker, or -1

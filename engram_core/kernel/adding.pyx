@@ -30,7 +30,7 @@ cdef struct Shares:  # what the turns around a turn give, by its pattern
 cdef struct Tile:  # by document
     float[TILE] sum
     float[TILE] session
-    uint8_t[TILE] differs  # whether its turns around stand in another pattern, or give it nothing
+    uint8_t[TILE] differs  # whether its turns around stand in another pattern
     uint16_t[TILE] odd  # the documents that differ
     int odd_count
 
@@ -52,7 +52,7 @@ cdef void add_up(Documents documents, Sheet* sheet, Question question, const Wei
             usual = documents.beside[first + count // 2]
             if usual == FAR:
                 usual = 0
-        sort_out(documents, weights, &tile, usual, first, count)
+        sort_out(documents, &tile, usual, first, count)
         add_context(documents, sheet, weights, &tile, shares, usual, first, count)
         add_session(documents, weights, &tile, sessions, first, count)
         finish(documents, weights, &tile, data, first, count)
@@ -79,18 +79,15 @@ cdef void weigh(Documents documents, float* base, const Weights* weights) noexce
             base[doc] += worth * one_at_most(4 * base[doc]) if speaker[doc] == named else 0
 
 
-cdef void sort_out(Documents documents, const Weights* weights, Tile* tile, int usual, Py_ssize_t first,
-                   Py_ssize_t count) noexcept:
+cdef void sort_out(Documents documents, Tile* tile, int usual, Py_ssize_t first, Py_ssize_t count) noexcept:
     """List the odd documents."""
     cdef const uint8_t* beside = documents.beside + first
-    cdef const uint16_t* cost = documents.cost + first
-    cdef uint16_t long_turn = <uint16_t>min(weights.long_turn_tokens, <float>65535)
     cdef uint8_t common = <uint8_t>usual
     cdef uint64_t eight
     cdef Py_ssize_t i, k
     cdef int odd = 0
     for i in range(count):
-        tile.differs[i] = (beside[i] != common) | (cost[i] > long_turn)
+        tile.differs[i] = beside[i] != common
     memset(&tile.differs[count], 0, TILE - count)
     for i in range(0, count, 8):
         memcpy(&eight, &tile.differs[i], 8)
@@ -105,6 +102,7 @@ cdef void add_context(Documents documents, const Sheet* sheet, const Weights* we
                       const Shares* shares, int usual, Py_ssize_t first, Py_ssize_t count) noexcept:
     """Add to what documents have their shares of the turns around them."""
     cdef const float* base = sheet.base + first
+    cdef const uint8_t* flags = documents.flags + first
     cdef const Shares* share = &shares[usual]
     cdef const float* before = base + share.around.before
     cdef const float* second_before = base + share.around.second_before
@@ -116,21 +114,23 @@ cdef void add_context(Documents documents, const Sheet* sheet, const Weights* we
     cdef int k
     # Where the last of the tile have no turns at the usual distance, what lies there is padding and is done over.
     for i in range(count):
-        tile.sum[i] = base[i] + (first_share * before[i] + second_share * second_before[i]
-                                 + third_share * after[i] + fourth_share * second_after[i])
+        tile.sum[i] = (first_share * before[i] + second_share * second_before[i]
+                       + third_share * after[i] + fourth_share * second_after[i])
     for k in range(tile.odd_count):
         i = tile.odd[k]
-        tile.sum[i] = base[i]
-        if documents.cost[first + i] > weights.long_turn_tokens:
-            continue
         if documents.beside[first + i] == FAR:
-            tile.sum[i] += near(documents, sheet, weights, first + i)
+            tile.sum[i] = around_of(documents, sheet, weights, first + i)
             continue
         share = &shares[documents.beside[first + i]]
-        tile.sum[i] += (share.before * base[i + share.around.before]
-                        + share.second_before * base[i + share.around.second_before]
-                        + share.after * base[i + share.around.after]
-                        + share.second_after * base[i + share.around.second_after])
+        tile.sum[i] = (share.before * base[i + share.around.before]
+                       + share.second_before * base[i + share.around.second_before]
+                       + share.after * base[i + share.around.after]
+                       + share.second_after * base[i + share.around.second_after])
+    if weights.halved:
+        for i in range(count):
+            tile.sum[i] *= weights.asked if flags[i] & weights.halved else 1
+    for i in range(count):
+        tile.sum[i] += base[i]
 
 
 cdef void add_session(Documents documents, const Weights* weights, Tile* tile, const float* sessions,
@@ -159,12 +159,17 @@ cdef void finish(Documents documents, const Weights* weights, const Tile* tile, 
 
 
 cdef float near(Documents documents, const Sheet* sheet, const Weights* weights, Py_ssize_t doc) noexcept:
-    """Return a turn's share of the turns around it, wherever they stand."""
+    """Return a turn's share of the turns around it."""
+    return around_of(documents, sheet, weights, doc) * (
+        weights.asked if documents.flags[doc] & weights.halved else 1)
+
+
+cdef float around_of(Documents documents, const Sheet* sheet, const Weights* weights, Py_ssize_t doc) noexcept:
+    """Return what the turns around a turn give, wherever they stand."""
     cdef Around around = documents.around(doc)
     cdef const float* base = sheet.base
-    return 0 if documents.cost[doc] > weights.long_turn_tokens else (
-        weights.previous * base[around.before] + weights.second_previous * base[around.second_before]
-        + weights.next * base[around.after] + weights.second_next * base[around.second_after])
+    return (weights.previous * base[around.before] + weights.second_previous * base[around.second_before]
+            + weights.next * base[around.after] + weights.second_next * base[around.second_after])
 
 
 cdef Shares shares_of(Beside around, const Weights* weights) noexcept:

@@ -57,7 +57,6 @@ cdef class Language:
     cdef readonly str name
     cdef readonly bint elisions  # an apostrophe ends a word: l'amour, dell'arte
     cdef readonly frozenset stop
-    cdef readonly frozenset shaping
     cdef object _stem
     cdef dict _cues
     cdef dict _known

@@ -331,7 +331,6 @@ cdef class Language:
         self._stem = _stemmer(name)
         self.stop = english.STOP if known else frozenset()
         self._cues = dict(cue_words) if known else {}
-        self.shaping = frozenset([self.describe(word, PART)[0] for word in english.SHAPING]) if known else frozenset()
 
     cdef tuple describe(self, str word, int kind):
         """Return (stem or None for a stop word, the part that gives 4-grams, marks, cue) of a token's text."""

@@ -77,12 +77,11 @@ cdef class Documents:
     cdef int32_t* session
     cdef int32_t* speaker
     cdef int32_t* day
-    cdef uint16_t* cost  # in tokens; 65535 stands for more as well
     cdef Lengths* lengths
     cdef uint8_t* word_sizes  # words of a document that is nothing but lead; 0, as for few: see its lengths
     cdef uint8_t* gram_sizes  # its 4-grams
     cdef Listing* listings
-    cdef Py_ssize_t[11] capacity
+    cdef Py_ssize_t[10] capacity
 
     cdef Session* sessions
     cdef Py_ssize_t session_count
@@ -104,7 +103,7 @@ cdef class Documents:
     cdef set speakers  # names of those with live turns
     cdef readonly Py_ssize_t speakers_version
 
-    cdef Py_ssize_t add(self, str text, str session, str speaker, bint dialogue, int64_t ts_ms, int32_t cost,
+    cdef Py_ssize_t add(self, str text, str session, str speaker, bint dialogue, int64_t ts_ms,
                         object intervals) except -1
     cdef int remove(self, Py_ssize_t doc) except -1
     cdef int64_t nbytes(self) noexcept
@@ -120,5 +119,4 @@ cdef class Documents:
     cdef void _surround(self, int32_t doc) noexcept
     cdef uint8_t _pattern(self, int32_t doc) noexcept
     cdef Around around(self, Py_ssize_t doc) noexcept
-    cdef void set_cost(self, Py_ssize_t doc, int32_t cost) noexcept
     cdef Py_ssize_t first_interval(self, Py_ssize_t doc) noexcept

@@ -24,7 +24,6 @@ cdef enum:
     DAY_MS = 86400000
     EPOCH = 719163  # the ordinal of 1970-01-01
     PURGE = 1024  # removed documents before their postings are dropped
-    MOST_COST = 65535
     MOST_KEPT = 1 << 16  # tokens; the room a larger text took is given back
 
 
@@ -56,7 +55,6 @@ cdef class Documents:
         free(self.session)
         free(self.speaker)
         free(self.day)
-        free(self.cost)
         free(self.lengths)
         free(self.word_sizes)
         free(self.gram_sizes)
@@ -66,7 +64,7 @@ cdef class Documents:
         free(self.instructions)
         free(self.buffer)
 
-    cdef Py_ssize_t add(self, str text, str session, str speaker, bint dialogue, int64_t ts_ms, int32_t cost,
+    cdef Py_ssize_t add(self, str text, str session, str speaker, bint dialogue, int64_t ts_ms,
                         object intervals) except -1:
         cdef Py_ssize_t doc = self.n
         cdef int64_t day = ts_ms // DAY_MS - (ts_ms % DAY_MS < 0)
@@ -80,7 +78,6 @@ cdef class Documents:
         self.beside[doc] = 0
         self.session[doc] = self.speaker[doc] = -1
         self.day[doc] = <int32_t>(day + EPOCH) if ts_ms and -10**8 < day < 10**8 else NO_DAY
-        self.set_cost(doc, cost)
         for first, last in spans:
             reserve(<void**>&self.intervals, &self.interval_capacity, self.interval_count + 1, sizeof(Interval))
             self.intervals[self.interval_count] = Interval(<uint32_t>doc, first, last)
@@ -109,12 +106,11 @@ cdef class Documents:
         reserve(<void**>&self.session, &self.capacity[2], n, sizeof(int32_t))
         reserve(<void**>&self.speaker, &self.capacity[3], n, sizeof(int32_t))
         reserve(<void**>&self.day, &self.capacity[4], n, sizeof(int32_t))
-        reserve(<void**>&self.cost, &self.capacity[5], n, sizeof(uint16_t))
-        reserve(<void**>&self.lengths, &self.capacity[6], n, sizeof(Lengths))
-        reserve(<void**>&self.listings, &self.capacity[7], n, sizeof(Listing))
-        reserve(<void**>&self.beside, &self.capacity[8], n, sizeof(uint8_t))
-        reserve(<void**>&self.word_sizes, &self.capacity[9], n, sizeof(uint8_t))
-        reserve(<void**>&self.gram_sizes, &self.capacity[10], n, sizeof(uint8_t))
+        reserve(<void**>&self.lengths, &self.capacity[5], n, sizeof(Lengths))
+        reserve(<void**>&self.listings, &self.capacity[6], n, sizeof(Listing))
+        reserve(<void**>&self.beside, &self.capacity[7], n, sizeof(uint8_t))
+        reserve(<void**>&self.word_sizes, &self.capacity[8], n, sizeof(uint8_t))
+        reserve(<void**>&self.gram_sizes, &self.capacity[9], n, sizeof(uint8_t))
         return 0
 
     cdef int _words(self, str text, Py_ssize_t doc) except -1:
@@ -367,9 +363,6 @@ cdef class Documents:
         self.speaker[doc] = -1
         return 0
 
-    cdef void set_cost(self, Py_ssize_t doc, int32_t cost) noexcept:
-        self.cost[doc] = <uint16_t>min(max(cost, 0), MOST_COST)
-
     cdef Py_ssize_t first_interval(self, Py_ssize_t doc) noexcept:
         """Return where the document's intervals begin, or would."""
         cdef Py_ssize_t low = 0, high = self.interval_count, middle
@@ -385,8 +378,8 @@ cdef class Documents:
         return (
             self.lexicon.nbytes() + self.listing_bytes
             + self.capacity[0] + self.capacity[1] * sizeof(Link) + self.capacity[2] * 4 + self.capacity[3] * 4
-            + self.capacity[4] * 4 + self.capacity[5] * 2 + self.capacity[6] * sizeof(Lengths)
-            + self.capacity[7] * sizeof(Listing) + self.capacity[8] + self.capacity[9] + self.capacity[10]
+            + self.capacity[4] * 4 + self.capacity[5] * sizeof(Lengths)
+            + self.capacity[6] * sizeof(Listing) + self.capacity[7] + self.capacity[8] + self.capacity[9]
             + self.session_capacity * sizeof(Session)
             + self.interval_capacity * sizeof(Interval) + (self.buffer_capacity + self.instruction_capacity) * 4
         )

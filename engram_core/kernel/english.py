@@ -17,13 +17,6 @@ _STOP = """
     """
 STOP = frozenset(_STOP.split())
 
-# Words that only shape a question and seldom help to find its answer; they weigh less there.
-_SHAPING = """
-    did does kind type sort many much long often happen happened tell mention mentioned name say said describe according
-    current currently list ask asked give go went
-    """
-SHAPING = _SHAPING.split()
-
 FIRST_PERSON = frozenset(["i", "me", "mine", "my"])
 
 _NUMBERS = "one two three four five six seven eight nine ten dozen hundred thousand couple"

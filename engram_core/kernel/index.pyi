@@ -30,11 +30,9 @@ class TextIndex:
         speaker: str = "",
         dialogue: bool = True,
         ts_ms: int = 0,
-        cost: int = 0,
         intervals: Iterable[tuple[int, int]] = (),
     ) -> int: ...
     def remove(self, doc: int) -> None: ...
-    def set_cost(self, doc: int, cost: int) -> None: ...
     def query(
         self,
         text: str,

@@ -49,20 +49,14 @@ cdef class TextIndex:
         free(self.spare)
 
     def add(self, str text not None, *, str session not None="", str speaker not None="", bint dialogue=True,
-            long long ts_ms=0, int cost=0, intervals=()) -> int:
+            long long ts_ms=0, intervals=()) -> int:
         """Add a document, newest of its session, and return its number: 0, 1, 2 and so on."""
-        return self.documents.add(text, session, speaker, dialogue, ts_ms, cost, intervals)
+        return self.documents.add(text, session, speaker, dialogue, ts_ms, intervals)
 
     def remove(self, Py_ssize_t doc) -> None:
         """Take a document out; its number is not used again."""
         self.documents.remove(doc)
         self.vectors.drop(doc)
-
-    def set_cost(self, Py_ssize_t doc, int cost) -> None:
-        """Tell what a document costs in tokens, by which long turns are known."""
-        if doc < 0 or doc >= self.documents.n or not self.documents.flags[doc] & ALIVE:
-            raise ValueError(f"doc is {doc}; it must be the number of a live document")
-        self.documents.set_cost(doc, cost)
 
     def query(self, str text not None, *, weights=None, intervals=(), keywords=(), meaning=None) -> Scores:
         """Score every document for a question.
@@ -77,7 +71,7 @@ cdef class TextIndex:
         read_recipe(weights, &scores.recipe)
         scores.index = self
         scores.documents = self.documents
-        scores.question = Question(self.documents, self.names, text, list(keywords), scores.recipe.question_word,
+        scores.question = Question(self.documents, self.names, text, list(keywords),
                                    scores.recipe.related_documents if scores.recipe.related else -1)
         spans = [(int(first), int(last)) for first, last in intervals]
         scores.spans = <Span*>calloc(len(spans) + 1, sizeof(Span))
@@ -289,7 +283,6 @@ cdef class Scores:
         weights.named, weights.speaker = self.question.speaker, recipe.speaker
         weights.previous, weights.second_previous = recipe.previous, recipe.second_previous
         weights.next, weights.second_next = recipe.next, recipe.second_next
-        weights.long_turn_tokens = recipe.long_turn_tokens
         weights.session, weights.instruction = recipe.session, recipe.instruction
         for flags in range(256):
             weights.cues[flags] = (

@@ -50,7 +50,7 @@ cdef class Question:
     cdef dict numbers  # of the terms, by stem
     cdef readonly list typed  # the word of each term as it stands in the question
 
-    cdef int _words(self, Documents documents, Names names, str text, float shaping) except -1
+    cdef int _words(self, Documents documents, Names names, str text) except -1
     cdef int _term(self, Documents documents, str stem, str typed, float weight) except -2
     cdef int _relate(self, Documents documents, float rare) except -1
     cdef int _pair(self, int first, int second) except -1

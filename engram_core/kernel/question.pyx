@@ -78,8 +78,7 @@ cdef class Names:
 cdef class Question:
     """What the matching asks of the index."""
 
-    def __init__(self, Documents documents, Names names, str text, list keywords, float shaping,
-                 float rare) -> None:
+    def __init__(self, Documents documents, Names names, str text, list keywords, float rare) -> None:
         cdef int t
         self.typed = []
         self.numbers = {}
@@ -87,9 +86,9 @@ cdef class Question:
         if len(text) > MOST_TEXT:
             text = text[:MOST_TEXT]
         names.refresh(documents)
-        self._words(documents, names, text, shaping)
+        self._words(documents, names, text)
         for keyword in keywords:
-            self._words(documents, None, keyword[:MOST_TEXT], 1.0)
+            self._words(documents, None, keyword[:MOST_TEXT])
         if not any([self.terms[t].weight for t in range(self.term_count)]):
             for t in range(self.term_count):  # nothing but names: then they are what is looked for
                 self.terms[t].weight = 1
@@ -102,7 +101,7 @@ cdef class Question:
             if rare >= 0:
                 self._relate(documents, rare)
 
-    cdef int _words(self, Documents documents, Names names, str text, float shaping) except -1:
+    cdef int _words(self, Documents documents, Names names, str text) except -1:
         """Take in the words of a text; names is None for keywords, which are no sentence."""
         cdef Lexicon lexicon = documents.lexicon
         cdef Language language = lexicon.language
@@ -128,10 +127,7 @@ cdef class Question:
                     self._term(documents, stem, typed, 1.0)
                 continue
             known = lexicon.holds(stem)
-            if names is not None and stem in names.stems:
-                term = self._term(documents, stem, typed, 0.0)
-            else:
-                term = self._term(documents, stem, typed, shaping if stem in language.shaping else 1.0)
+            term = self._term(documents, stem, typed, 0.0 if names is not None and stem in names.stems else 1.0)
             if names is None or word not in names.speakers:
                 self._grams(documents, head)
             if names is not None and before >= 0 and term >= 0:

@@ -3,7 +3,6 @@ cdef struct Recipe:
     float b
     float session_b
     float body
-    float question_word
     float grams
     float pairs
     float feedback
@@ -16,7 +15,6 @@ cdef struct Recipe:
     float next
     float second_previous
     float second_next
-    float long_turn_tokens
     float assistant
     float assistant_asked
     float speaker

@@ -7,38 +7,36 @@ weight means the same for every question: 1 is about the score of a short text t
 
 RECIPE = {
     # Words: BM25F over the fields of a text.
-    "k1": 1.2,  # how soon more occurrences of a word stop to count
-    "b": 0.4,  # how much a long text pays for its length
+    "k1": 1.15,  # how soon more occurrences of a word stop to count
+    "b": 0.49,  # how much a long text pays for its length
     "body": 0.1,  # a word behind the lead of a long text, against one in the lead
-    "question_word": 0.3,  # a question's word that only shapes it ("kind", "often")
     # What is added to the words.
     "grams": 0.5,  # character 4-grams, which forgive spelling
-    "pairs": 0.55,  # neighbouring words found as neighbours
-    "feedback": 0.77,  # words typical of the best texts
+    "pairs": 0.51,  # neighbouring words found as neighbours
+    "feedback": 0.79,  # words typical of the best texts
     "feedback_documents": 3,
     "feedback_terms": 20,
-    "related": 2,  # words related to those that hardly any memory holds ("kids" finds "children")
+    "related": 1.7,  # words related to those that hardly any memory holds ("kids" finds "children")
     "related_documents": 4,  # a word in more documents than this speaks for itself
-    "related_beside": 0.4,  # how much of that related words are worth where some memory holds the word itself
+    "related_beside": 0.6,  # how much of that related words are worth where some memory holds the word itself
     "meaning": 0,  # likeness to the question by the embedding model that embed.model names
     # Who speaks.
-    "assistant": 0.3,  # factor on an assistant's turn in chats of user and assistant
+    "assistant": 0.33,  # factor on an assistant's turn, and what it receives, in chats of user and assistant
     "assistant_asked": 0.6,  # the same when the question asks what "you" said
-    "speaker": 0.5,  # the one speaker the question names
-    "instruction": 0.18,  # a standing wish ("always", "I prefer"), as far as it is about what the question is about
-    "question": 0.55,  # taken from a turn that only asks
+    "speaker": 0.57,  # the one speaker the question names
+    "instruction": 0.33,  # a standing wish ("always", "I prefer"), as far as it is about what the question is about
+    "question": 0.58,  # taken from a turn that only asks
     # What stands around it: shares of the neighbours' scores, across a change of speaker.
-    "previous": 0.32,
-    "next": 0.18,
+    "previous": 0.26,
+    "next": 0.19,
     "second_previous": 0.18,
-    "second_next": 0.27,
-    "long_turn_tokens": 120,  # a turn that costs more receives nothing
-    "session": 0.45,  # the session's own BM25 against the best session's
-    "session_least": 0.15,  # against this much of the question's words, where no session has as many
+    "second_next": 0.16,
+    "session": 0.46,  # the session's own BM25 against the best session's
+    "session_least": 0.14,  # against this much of the question's words, where no session has as many
     "session_b": 0.6,
     # Time.
-    "time": 0.5,  # dated in the asked interval
-    "time_days": 30,  # over which that fades
+    "time": 0.6,  # dated in the asked interval
+    "time_days": 35,  # over which that fades
     # What the question asks for.
     "asked": 0.25,  # the text speaks of the asked days; where it asks when, of any; where it asks how many, of a number
 }
@@ -72,8 +70,6 @@ cdef int put(Recipe* recipe, str name, float value) except -1:
         recipe.session_b = value
     elif name == "body":
         recipe.body = value
-    elif name == "question_word":
-        recipe.question_word = value
     elif name == "grams":
         recipe.grams = value
     elif name == "pairs":
@@ -98,8 +94,6 @@ cdef int put(Recipe* recipe, str name, float value) except -1:
         recipe.second_previous = value
     elif name == "second_next":
         recipe.second_next = value
-    elif name == "long_turn_tokens":
-        recipe.long_turn_tokens = value
     elif name == "assistant":
         recipe.assistant = value
     elif name == "assistant_asked":

@@ -301,7 +301,7 @@ class OwnerIndex:
             group=self._intern([group])[0] if group else -1, cues=self._intern(words or []),
             fold=folded, variant=variant, uses=uses)
         self.text.add(text if status == 0 else "", session=group if kind == "event" else "", speaker=speaker,
-                      dialogue=kind == "event" and status == 0, ts_ms=ts, cost=costs[0][0] if costs else 0,
+                      dialogue=kind == "event" and status == 0, ts_ms=ts,
                       intervals=intervals)
         self.ids.append(id_)
         if self.model and status == 0 and text.strip():

@@ -18,6 +18,7 @@ from engram_core.kernel.related import related
 
 NEAR = 1e-6  # less is no difference when texts or words are ranked
 ROLES = {"user", "assistant", "system", "tool", "human", "ai"}
+ASSISTANTS = {"assistant", "ai", "tool", "system"}
 RUNS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u2e80-\u2fdf\u3005-\u3007"
     "\u3040-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uaa60-\uaa7f\uac00-\ud7ff\uf900-\ufaff"
@@ -125,9 +126,6 @@ def grams_of(word: Word) -> list[str]:
     return [f"^{head}$"[i : i + 4] for i in range(len(head) - 1)]
 
 
-SHAPING = {stem_word(word) for word in english.SHAPING}
-
-
 @dataclass
 class Document:
     """One text, taken apart."""
@@ -137,7 +135,6 @@ class Document:
     speaker: str
     dialogue: bool
     day: int | None
-    cost: int
     intervals: Sequence[tuple[int, int]]
     live: bool = True
     fields: list[list[Word]] = field(default_factory=list)
@@ -203,11 +200,10 @@ class ReferenceIndex:
         speaker: str = "",
         dialogue: bool = True,
         ts_ms: int = 0,
-        cost: int = 0,
         intervals: Sequence[tuple[int, int]] = (),
     ) -> int:
         day = ts_ms // 86400000 + 719163 if ts_ms else None
-        self.documents.append(Document(text, session, speaker, dialogue, day, cost, intervals))
+        self.documents.append(Document(text, session, speaker, dialogue, day, intervals))
         return len(self.documents) - 1
 
     def remove(self, doc: int) -> None:
@@ -248,15 +244,15 @@ class Asked:
         self.pairs: list[tuple[str, str]] = []
         self.grams: list[str] = []
         names = {stem for name in self.speakers for w in words_of(name) if (stem := primary(w))}
-        self._read(text, names, recipe["question_word"])
+        self._read(text, names)
         for keyword in keywords:
-            self._read(keyword, None, 1.0)
+            self._read(keyword, None)
         if not any(self.terms.values()):
             self.terms = dict.fromkeys(self.terms, 1.0)
         self.holding = {t: sum(any(c[t] for c in doc.counts) for doc in documents) for t in self.known}
         self.ideal = sum(w * self.idf(t) for t, w in self.terms.items()) or 1.0
 
-    def _read(self, text: str, names: set[str] | None, shaping: float) -> None:
+    def _read(self, text: str, names: set[str] | None) -> None:
         before, known = None, False
         # The kernel gives a word's pieces right behind it.
         for word in sorted(words_of(text), key=lambda w: (w.start, w.kind == "part", w.kind == "whole")):
@@ -268,9 +264,7 @@ class Asked:
                     self.terms[stem] = 1.0
                 continue
             known = stem in self.known
-            weight = shaping if stem in SHAPING else 1.0
-            if names is not None and stem in names:
-                weight = 0.0
+            weight = 0.0 if names is not None and stem in names else 1.0
             self.terms[stem] = max(self.terms.get(stem, 0.0), weight)
             if names is None or word.text not in {" ".join(w.text for w in words_of(name)) for name in self.speakers}:
                 self.grams += [g for g in grams_of(word) if g not in self.grams]
@@ -415,13 +409,10 @@ class Asked:
         related = self.related()
         feedback = self.feedback(
             [w + r + recipe["grams"] * g for w, r, g in zip(words, related, grams, strict=True)])
-        chat = {self.documents[i].speaker for i in self.turns} <= ROLES
-        asked = recipe["assistant_asked" if re.search(english.ASKS_ASSISTANT, self.text, re.I) else "assistant"]
         named = self.named_speaker()
         rows: list[dict[str, float]] = []
         for i, doc in enumerate(self.documents):
-            lesser = chat and doc.dialogue and doc.speaker in ("assistant", "ai", "tool", "system")
-            factor = asked if lesser else 1.0
+            factor = self.factor(doc)
             row = {"bm25": words[i], "related": related[i], "grams": recipe["grams"] * grams[i]}
             row["pairs"] = recipe["pairs"] * pairs[i]
             row["feedback"] = recipe["feedback"] * feedback[i]
@@ -437,12 +428,17 @@ class Asked:
             rows[i]["instruction"] = recipe["instruction"] * self.share(i) * (doc.wishes and doc.dialogue)
         return rows
 
+    def factor(self, doc: Document) -> float:
+        chat = {self.documents[i].speaker for i in self.turns} <= ROLES
+        asked = "assistant_asked" if re.search(english.ASKS_ASSISTANT, self.text, re.I) else "assistant"
+        return self.recipe[asked] if chat and doc.dialogue and doc.speaker in ASSISTANTS else 1.0
+
     def _around(self, i: int, row: dict[str, float], bases: list[float], sessions: dict[str, float]) -> None:
         doc, recipe = self.documents[i], self.recipe
         shares = {-1: "previous", 1: "next", -2: "second_previous", 2: "second_next"}
         turns = ((name, self.neighbour(i, step)) for step, name in shares.items())
         near = sum(recipe[name] * bases[j] for name, j in turns if j is not None)
-        row["neighbours"] = 0.0 if doc.cost > recipe["long_turn_tokens"] else near
+        row["neighbours"] = self.factor(doc) * near
         context = bases[i] + row["neighbours"]
         session = sessions[doc.session] if doc.dialogue else 0.0
         row["session"] = recipe["session"] * session * (0.2 + min(1, 4 * context))

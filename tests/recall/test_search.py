@@ -94,13 +94,14 @@ def test_more_budget_finds_at_least_as_much_of_a_short_talk(engine: Engine) -> N
 
 
 def test_room_that_is_left_goes_to_a_short_text_far_down_the_order(engine: Engine) -> None:
-    padding = "while we walked along the shore and then had soup with bread and butter at the little inn by the old mill"
+    padding = "while we walked along the shore and then had soup with bread and butter at the small inn by the mill"
     texts = {"best": f"Lanterns flew with the kite at the festival: kite, lanterns, festival, {padding} and {padding}.",
-             **{f"middle{number}": f"The kite festival, number {number}, {padding}, {padding}." for number in range(40)},
+             **{f"middle{at}": f"The kite festival, number {at}, {padding}, {padding}." for at in range(40)},
              "short": "Some kite or other."}
     for number, (id_, text) in enumerate(texts.items()):
         write(engine, "append_event", event={"event_id": id_, "scope": {**SCOPE, "session_id": f"s{number}"},
-                                             "ts": "2026-03-02T10:00:00Z", "payload": {"role": "user", "content": text}})
+                                             "ts": "2026-03-02T10:00:00Z",
+                                             "payload": {"role": "user", "content": text}})
     hits = search(engine, "kite festival lanterns", kinds=["event"], max_tokens=95)
     assert [hit["id"] for hit in hits] == ["best", "short"]
 
