@@ -59,10 +59,6 @@ class Flights:
             self._give_up()
         return False
 
-    def end(self) -> None:
-        """Leave everything to the writer."""
-        self._hand_over()
-
     def _has_turn(self) -> bool:
         """Tell whether the connection may be used, and nothing is with the writer that came before."""
         if self.writer.waiting - 1 > len(self._waiting) + self._count:
@@ -109,7 +105,7 @@ class Flights:
         self._count += len(group)
         fd = self.engine.store.fileno()
         if fd < 0:
-            self._hand_over()
+            self.hand_over()
             return
         if fd != self._fd:  # not the connection of the flights before
             self._deaf()
@@ -134,7 +130,7 @@ class Flights:
         while self._flying and store.has_come():
             group, flight = self._flying[0]
             if not store.land(flight.posted):
-                self._hand_over()
+                self.hand_over()
                 break
             self._flying.popleft()
             self._seen.append(len(self._waiting) + self._count)
@@ -168,8 +164,8 @@ class Flights:
             self.server.submit(connection, request, None, append)
         self._rest()
 
-    def _hand_over(self) -> None:
-        """Leave what flies to the writer as well, before all that it has."""
+    def hand_over(self) -> None:
+        """Leave everything to the writer: what flies before all that it has, what waits behind."""
         flying, self._count = list(self._flying), 0
         self._flying.clear()
         if flying:
@@ -194,6 +190,6 @@ class Flights:
         self._watch = None
         if self._flying:
             if self._flying[0][1] is flight:
-                self._hand_over()
+                self.hand_over()
             else:
                 self._watch = self.loop.call_later(STUCK_S, self._look_at, self._flying[0][1])

@@ -332,11 +332,9 @@ class Engine:
             results[at] = _reply(method, params, outcome)
         return results
 
-    def post(self, ops: list[tuple[str, dict[str, Any]]],
-             prepared: Sequence[Callable[[Any], Any] | EngramError | None]) -> Flight | None:
+    def post(self, ops: list[tuple[str, dict[str, Any]]], appends: list[Callable[[Any], Any]]) -> Flight | None:
         """Send what ``write`` would commit and do not wait for it, or return None when that is not possible."""
-        runs = [one for one in prepared if one is not None and not isinstance(one, EngramError)]
-        posted = self.store.post(runs, self.now_ms(), writing.appended(runs)) if len(runs) == len(ops) else None
+        posted = self.store.post(appends, self.now_ms(), writing.appended(appends))
         if posted is None:
             return None
         return Flight(ops, posted, [_reply(*op, one) for op, one in zip(ops, posted.results, strict=True)])

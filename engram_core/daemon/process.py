@@ -393,7 +393,7 @@ class Daemon:
         self.door.close()
         for connection in list(self.server.connections):
             connection.hang_up()
-        self.server.flights.end()
+        self.server.flights.hand_over()
         done = self.server.writer.stop(True, timeout=0.4)
         done = self.server.reader.stop(timeout=0.1) and done
         if done:

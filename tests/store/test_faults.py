@@ -138,24 +138,37 @@ def test_cut_connections_are_not_even_noticed(server: PrivateServer, proxy: Prox
     log.end()
 
 
-@pytest.mark.parametrize("where", ["before", "after"])
-def test_a_commit_whose_answer_is_lost_happens_once(server: PrivateServer, proxy: Proxy, where: str) -> None:
-    opened = Opened(Store(database(server, proxy.port)))
-    opened.fact("k", 1)
+def lose_once(proxy: Proxy, mark: bytes, where: str) -> list[bytes]:
+    """Have the connection cut once, before or after a request with the mark reaches the server; return what it cut."""
     cut: list[bytes] = []
 
     def once(data: bytes) -> str:
-        if b"COMMIT" in data and not cut:
+        if mark in data and not cut:
             cut.append(data)
             return where
         return ""
 
+    proxy.on_request = once
+    return cut
+
+
+def killing(server: PrivateServer) -> tuple[str, str]:
+    """Return the statement that asks for the number of a connection, and the one that ends it from another."""
+    if server.backend == "postgresql":
+        return "SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"
+    return "SELECT CONNECTION_ID()", "KILL {}"
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_commit_whose_answer_is_lost_happens_once(server: PrivateServer, proxy: Proxy, where: str) -> None:
+    opened = Opened(Store(database(server, proxy.port)))
+    opened.fact("k", 1)
     def compare(tx: Transaction) -> Any:
         """Change a fact if it is what it was: done twice it would tell."""
         found = setting("k", 2)(tx)
         return found["version"]
 
-    proxy.on_request = once
+    cut = lose_once(proxy, b"COMMIT", where)
     results = opened.store.group([appending("x", "e1"), compare, appending("y", "e2")], 7)
     assert cut
     assert [results[0][1], results[1], results[2][1]] == [False, 2, False]
@@ -169,15 +182,7 @@ def test_a_commit_whose_answer_is_lost_happens_once(server: PrivateServer, proxy
 def test_appends_whose_answer_is_lost_happen_once(server: PrivateServer, proxy: Proxy, where: str) -> None:
     opened = Opened(Store(database(server, proxy.port)))
     opened.event("first", "e0")
-    cut: list[bytes] = []
-
-    def once(data: bytes) -> str:
-        if b"lost" in data and not cut:
-            cut.append(data)
-            return where
-        return ""
-
-    proxy.on_request = once
+    cut = lose_once(proxy, b"lost", where)
     results = opened.store.group([appending("lost", "e1"), appending("and found", "e2"), appending("lost", "e1")], 7,
                                  [(SCOPE, "e1"), (SCOPE, "e2"), (SCOPE, "e1")])
     assert cut and b"COMMIT" in cut[0]  # all of it is on the way at once
@@ -198,15 +203,7 @@ def post(opened: Opened, *events: tuple[str, str]) -> Posted:
 def test_posted_appends_whose_answer_is_lost_happen_once(server: PrivateServer, proxy: Proxy, where: str) -> None:
     opened = Opened(Store(database(server, proxy.port)))
     opened.event("first", "e0")
-    cut: list[bytes] = []
-
-    def once(data: bytes) -> str:
-        if b"lost" in data and not cut:
-            cut.append(data)
-            return where
-        return ""
-
-    proxy.on_request = once
+    cut = lose_once(proxy, b"lost", where)
     posted = [post(opened, ("lost", "e1"), ("and found", "e2")), post(opened, ("behind", "e3"))]
     assert [opened.store.settle(one) for one in posted] == [[(2, False), (3, False)], [(4, False)]]
     assert cut
@@ -220,8 +217,7 @@ def test_a_backend_killed_with_appends_on_their_way(server: PrivateServer) -> No
     url = database(server)
     opened = Opened(Store(url))
     opened.event("first", "e0")
-    ask, end = ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})") if \
-        server.backend == "postgresql" else ("SELECT CONNECTION_ID()", "KILL {}")
+    ask, end = killing(server)
     number = opened.store.database.writer().execute(ask)[0][0]
     posted = post(opened, ("x", "e1"))
     statement(url, end.format(number))
@@ -239,8 +235,7 @@ def test_a_backend_killed_in_mid_transaction(server: PrivateServer) -> None:
         appending("x", "e1")(tx)
         if len(killed) < 2:
             connection = tx._connection
-            ask, end = ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})") if \
-                server.backend == "postgresql" else ("SELECT CONNECTION_ID()", "KILL {}")
+            ask, end = killing(server)
             killed.append(connection.execute(ask)[0][0])
             statement(url, end.format(killed[-1]))
             time.sleep(0.05)
